@@ -1,0 +1,1 @@
+"""What two Stagedoor services need, and no business noun is in (the event contracts aside)."""
