@@ -1,0 +1,1 @@
+"""A seating plan of any size for the demo and the tests."""

@@ -1,0 +1,53 @@
+"""The whole stack behind its gateway."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import httpx
+import pytest
+import pytest_asyncio
+from house import House
+
+from audit import Source, check
+from local_stack import Stack
+from local_stack.verify import source_of
+
+STACK = "test"
+
+
+@pytest.fixture(scope="session")
+def stack() -> Stack:
+    """The full local stack; testkit ends it with the session."""
+    stack = Stack(STACK)
+    stack.up()
+    return stack
+
+
+@pytest_asyncio.fixture(scope="session")
+async def http(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(
+        base_url=stack.gateway_url,
+        timeout=30,
+        limits=httpx.Limits(max_connections=250, max_keepalive_connections=250),
+    ) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def audit_source(stack: Stack) -> Source:
+    return source_of(stack)
+
+
+@pytest_asyncio.fixture
+async def house(http: httpx.AsyncClient) -> House:
+    return House(http)
+
+
+@pytest_asyncio.fixture
+async def no_violations(audit_source: Source) -> Callable[[], Awaitable[None]]:
+    """Every invariant over the whole live stack, as `make verify` judges it."""
+
+    async def verify() -> None:
+        found = await check(audit_source, settle_seconds=10)
+        assert not (bad := {name: what for name, what in found.items() if what}), bad
+
+    return verify

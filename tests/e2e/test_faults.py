@@ -1,0 +1,96 @@
+"""The stack loses a part in the middle of a sale; nobody loses a seat or a won."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+from testkit import eventually
+
+from audit import Source, check
+from local_stack import Stack
+from local_stack.demo.plan import seating_plan
+from local_stack.demo.sale import Plan, SaleRun
+
+SERVICES = ("queue-service", "concert-service", "reservation-service", "payment-service")
+FROZEN_SECONDS = 8.0
+
+
+def small_sale(stack: Stack, *, seed: int, fans: int = 60, seats: int = 24) -> SaleRun:
+    plan, prices = seating_plan(seats)
+    return SaleRun(
+        stack.gateway_url,
+        stack.data_platform_url,
+        Plan(fans, seats, plan, prices, seed, hold_seconds=5, opens_in_seconds=1, rush_seconds=4),
+    )
+
+
+async def until_selling(run: SaleRun) -> None:
+    async def selling() -> bool:
+        return run.sale.sold > 0
+
+    await eventually(selling, within_seconds=40)
+
+
+async def verdict(run: SaleRun, source: Source) -> None:
+    """Every seat is sold once, all money is accounted for, and the data platform has it all."""
+    found = await check(source, settle_seconds=0)
+    assert not {name: what for name, what in found.items() if what}
+    assert run.sale.double_sold == set()
+    assert run.recorder.replay_mismatches == []
+    assert run.sale.sold == run.plan.seats
+    assert run.figures.data_platform_payments >= len(run.sale.confirmed)
+
+
+class TestSale:
+    async def test_a_happy_sale(self, stack: Stack, audit_source: Source) -> None:
+        run = small_sale(stack, seed=1)
+        await run.run()
+        await verdict(run, audit_source)
+        assert run.recorder.errors_5xx == 0
+        assert run.sale.unexpected == []
+
+    @pytest.mark.parametrize("service", SERVICES)
+    async def test_a_replica_is_killed(
+        self, stack: Stack, audit_source: Source, service: str
+    ) -> None:
+        run = small_sale(stack, seed=2)
+        selling = asyncio.create_task(run.run())
+        await until_selling(run)
+        killed = stack.pid_of(f"{service}-1")
+        os.kill(killed, signal.SIGKILL)
+        await selling
+        await verdict(run, audit_source)
+
+        async def back() -> bool:
+            return stack.pid_of(f"{service}-1") not in (None, killed)
+
+        await eventually(back, within_seconds=20)
+
+    @pytest.mark.parametrize("service", SERVICES)
+    async def test_a_replica_freezes(
+        self, stack: Stack, audit_source: Source, service: str
+    ) -> None:
+        run = small_sale(stack, seed=3)
+        selling = asyncio.create_task(run.run())
+        await until_selling(run)
+        frozen = stack.pid_of(f"{service}-2")
+        os.kill(frozen, signal.SIGSTOP)
+        try:
+            await asyncio.wait({selling}, timeout=FROZEN_SECONDS)
+        finally:
+            os.kill(frozen, signal.SIGCONT)
+        await selling
+        await verdict(run, audit_source)
+
+
+class TestDataPlatform:
+    async def test_a_restart_loses_and_doubles_nothing(
+        self, stack: Stack, audit_source: Source
+    ) -> None:
+        run = small_sale(stack, seed=4)
+        selling = asyncio.create_task(run.run())
+        await until_selling(run)
+        os.kill(stack.pid_of("data-platform"), signal.SIGKILL)
+        await selling
+        await verdict(run, audit_source)
