@@ -2,7 +2,7 @@
 
     StagedoorError
     ├── Problem                 an answer for the caller: RFC 9457, with a stable ``code``
-    ├── DependencyUnavailable   a server we need is away: 503 over HTTP, pause in place in a consumer
+    ├── DependencyUnavailable   a server we need is away: 503 over HTTP, a pause in a consumer
     │   └── OutcomeUnknown      it may have committed: look the effect up, never do it again
     ├── UniqueViolation         a unique key said no; the caller knows what the key means
     └── MessageRejected         a message that can never succeed: parked at once
@@ -17,7 +17,7 @@ class StagedoorError(Exception):
     """Root of every error below; never raised itself."""
 
 
-class Problem(StagedoorError):
+class Problem(StagedoorError):  # noqa: N818 - an answer, named as RFC 9457 names it
     """An answer that is an error: becomes ``application/problem+json`` at the edge.
 
     Args:
@@ -30,7 +30,7 @@ class Problem(StagedoorError):
         extension_members: further JSON members beside the RFC's, e.g. ``unavailable_seats``.
     """
 
-    def __init__(  # noqa: D417 - extension_members are described above
+    def __init__(
         self,
         status: int,
         code: str,
@@ -51,7 +51,7 @@ class Problem(StagedoorError):
         self.extension_members = extension_members
 
 
-class DependencyUnavailable(StagedoorError):
+class DependencyUnavailable(StagedoorError):  # noqa: N818 - names the condition
     """A server this process needs did not answer in time; nothing is known to have happened.
 
     Over HTTP it is a 503 ``dependency-unavailable`` with ``Retry-After``; a consumer pauses in
@@ -71,7 +71,7 @@ class OutcomeUnknown(DependencyUnavailable):
     """
 
 
-class UniqueViolation(StagedoorError):
+class UniqueViolation(StagedoorError):  # noqa: N818 - names the condition
     """An INSERT or UPDATE met an existing row; ``constraint`` names the unique key."""
 
     def __init__(self, constraint: str) -> None:
@@ -79,5 +79,5 @@ class UniqueViolation(StagedoorError):
         self.constraint = constraint
 
 
-class MessageRejected(StagedoorError):
+class MessageRejected(StagedoorError):  # noqa: N818 - names the verdict
     """A consumer's verdict that this message can never succeed; it is parked without retries."""
