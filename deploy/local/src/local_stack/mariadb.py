@@ -1,0 +1,318 @@
+"""MariaDB primary and replica: configuration, accounts, GTID replication."""
+
+import getpass
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pymysql
+from pymysql.cursors import DictCursor
+
+from local_stack import servers
+from local_stack.credentials import Credentials
+from local_stack.errors import StackError
+from local_stack.layout import SERVICES, Layout
+from local_stack.ports import Ports
+from local_stack.supervisor import ProgramSpec
+
+PRIMARY = "mariadb-primary"
+REPLICA = "mariadb-replica"
+INSTALL_TIMEOUT_SECONDS = 60.0
+
+_CONFIGURATION = """\
+[mariadbd]
+user = {user}
+datadir = {datadir}
+socket = {socket}
+pid-file = {pid_file}
+bind-address = 127.0.0.1
+port = {port}
+server-id = {server_id}
+skip-name-resolve = ON
+character-set-server = utf8mb4
+collation-server = utf8mb4_bin
+default-time-zone = '+00:00'
+max-connections = 600
+
+# What was committed survives a crash: the server's own defaults do not promise that.
+innodb-flush-log-at-trx-commit = 1
+sync-binlog = 1
+innodb-doublewrite = ON
+
+# A statement that waited too long rolls back its whole transaction, soon.
+transaction-isolation = READ-COMMITTED
+innodb-lock-wait-timeout = 2
+innodb-rollback-on-timeout = ON
+lock-wait-timeout = 10
+loose-innodb-snapshot-isolation = ON
+sql-mode = STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ZERO_DATE,NO_ZERO_IN_DATE,\
+NO_ENGINE_SUBSTITUTION
+
+log-bin = binlog
+binlog-format = ROW
+binlog-row-image = FULL
+binlog-expire-logs-seconds = 86400
+max-binlog-size = 256M
+gtid-strict-mode = ON
+log-slave-updates = ON
+
+innodb-buffer-pool-size = 256M
+innodb-log-file-size = 128M
+innodb-temp-data-file-path = ibtmp1:12M:autoextend:max:2G
+performance-schema = OFF
+{extra}
+"""
+
+_REPLICA_EXTRA = """\
+read-only = ON
+relay-log = relay
+relay-log-recovery = ON
+slave-net-timeout = 10
+skip-slave-start = OFF
+"""
+
+
+def data_directory(layout: Layout, which: str) -> Path:
+    """Data directory of the primary or the replica."""
+    return layout.data / which
+
+
+def socket(layout: Layout, which: str) -> Path:
+    """Unix socket, for root only."""
+    return layout.run / f"{which}.sock"
+
+
+def render(layout: Layout, ports: Ports) -> None:
+    """Write both servers' option files."""
+    for number, which in enumerate((PRIMARY, REPLICA), start=1):
+        _option_file(layout, which).write_text(
+            _CONFIGURATION.format(
+                user=getpass.getuser() if os.getuid() else "root",
+                datadir=data_directory(layout, which),
+                socket=socket(layout, which),
+                pid_file=layout.run / f"{which}.pid",
+                port=ports.of(which),
+                server_id=number,
+                extra=_REPLICA_EXTRA if which == REPLICA else "",
+            )
+        )
+
+
+def programs(layout: Layout) -> list[ProgramSpec]:
+    """The two servers."""
+    return [
+        ProgramSpec(
+            name=which,
+            command=(servers.program("mariadbd"), f"--defaults-file={_option_file(layout, which)}"),
+            stop_wait_seconds=30,
+        )
+        for which in (PRIMARY, REPLICA)
+    ]
+
+
+def initialise(layout: Layout) -> None:
+    """Create the data directories that do not exist yet, whole or not at all."""
+    for which in (PRIMARY, REPLICA):
+        target = data_directory(layout, which)
+        if target.exists():
+            continue
+        unfinished = target.with_name(which + ".new")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        user = getpass.getuser() if os.getuid() else "root"
+        done = subprocess.run(
+            [
+                servers.program("mariadb-install-db"),
+                "--no-defaults",
+                f"--datadir={unfinished}",
+                f"--user={user}",
+                "--auth-root-authentication-method=socket",
+                f"--auth-root-socket-user={user}",
+                "--skip-test-db",
+                "--skip-name-resolve",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_TIMEOUT_SECONDS,
+            check=False,
+        )
+        if done.returncode != 0:
+            log = layout.logs / f"{which}-install.log"
+            log.write_text(done.stdout + done.stderr)
+            raise StackError(f"mariadb-install-db failed ({log})")
+        unfinished.rename(target)
+
+
+@contextmanager
+def root(layout: Layout, which: str) -> Iterator[DictCursor]:
+    """A cursor of the database's root, by unix socket (nobody else can reach it)."""
+    connection = pymysql.connect(
+        unix_socket=str(socket(layout, which)),
+        user=getpass.getuser() if os.getuid() else "root",
+        connect_timeout=2,
+        read_timeout=30,
+        autocommit=True,
+        cursorclass=DictCursor,
+    )
+    try:
+        with connection.cursor() as cursor:
+            yield cursor
+    finally:
+        connection.close()
+
+
+def answers(layout: Layout, which: str) -> bool:
+    """Whether the server takes connections."""
+    try:
+        with root(layout, which) as cursor:
+            cursor.execute("SELECT 1")
+    except pymysql.MySQLError:
+        return False
+    return True
+
+
+def provision_primary(layout: Layout, credentials: Credentials, *, test_accounts: bool) -> None:
+    """Schemas, accounts and grants.
+
+    Nothing is done when they are as they should be already: correcting a grant takes it away
+    for a moment, and services may be running.
+    """
+    accounts = _accounts(credentials, test_accounts=test_accounts)
+    digest = hashlib.sha256(repr(accounts).encode()).hexdigest()
+    done = data_directory(layout, PRIMARY) / "stagedoor-accounts.sha256"
+    if done.exists() and done.read_text() == digest:
+        return
+    with root(layout, PRIMARY) as cursor:
+        _drop_anonymous(cursor)
+        for service in SERVICES:
+            cursor.execute(f"CREATE DATABASE IF NOT EXISTS `{service}`")
+        for user, password, grants in accounts:
+            _account(cursor, user, password, grants)
+    done.write_text(digest)
+
+
+def _accounts(
+    credentials: Credentials, *, test_accounts: bool
+) -> list[tuple[str, str, tuple[str, ...]]]:
+    """User, password and grants of every account."""
+
+    def schemas(service: str) -> tuple[str, ...]:
+        # Tests give every worker schemas of its own, named after the service's.
+        return (service, rf"{service}\_%") if test_accounts else (service,)
+
+    def grants(privileges: str, *services: str) -> tuple[str, ...]:
+        return tuple(
+            f"{privileges} ON `{schema}`.*" for service in services for schema in schemas(service)
+        )
+
+    accounts = []
+    for service in SERVICES:
+        accounts += [
+            (
+                f"{service}_service",
+                credentials.database[service],
+                grants("SELECT, INSERT, UPDATE, DELETE", service),
+            ),
+            (
+                f"{service}_migrator",
+                credentials.database_migrator[service],
+                grants("ALL PRIVILEGES", service),
+            ),
+        ]
+    # A consistent snapshot (START TRANSACTION WITH CONSISTENT SNAPSHOT) needs SELECT only.
+    accounts.append(("audit", credentials.audit, grants("SELECT", *SERVICES)))
+    accounts.append(
+        ("replication", credentials.database_replication, ("REPLICATION SLAVE ON *.*",))
+    )
+    if test_accounts:
+        accounts.append(("test-admin", credentials.test_admin, ("ALL PRIVILEGES ON *.*",)))
+    return accounts
+
+
+def provision_replica(layout: Layout, ports: Ports, credentials: Credentials) -> None:
+    """Point the replica at the primary and start it. Idempotent."""
+    with root(layout, REPLICA) as cursor:
+        _drop_anonymous(cursor)
+        status = replica_status(cursor)
+        same = (
+            status is not None
+            and status["Master_Host"] == "127.0.0.1"
+            and int(status["Master_Port"]) == ports.mariadb_primary
+            and status["Using_Gtid"] == "Slave_Pos"
+        )
+        if not same:
+            cursor.execute("STOP SLAVE")
+            cursor.execute(
+                "CHANGE MASTER TO master_host='127.0.0.1', master_port=%s,"
+                " master_user='replication', master_password=%s, master_connect_retry=1,"
+                " master_heartbeat_period=1, master_use_gtid=slave_pos",
+                (ports.mariadb_primary, credentials.database_replication),
+            )
+        if not same or status is None or "No" in {
+            status["Slave_IO_Running"],
+            status["Slave_SQL_Running"],
+        }:
+            cursor.execute("START SLAVE")
+
+
+def wait_for_replica(layout: Layout, *, timeout_seconds: float) -> None:
+    """Wait until the replica has applied all that the primary has committed by now.
+
+    Raises:
+        StackError: replication stopped, or is not there in time.
+    """
+    with root(layout, PRIMARY) as primary:
+        primary.execute("SELECT @@gtid_binlog_pos AS position")
+        position = (primary.fetchone() or {})["position"]
+    deadline = time.monotonic() + timeout_seconds
+    with root(layout, REPLICA) as cursor:
+        while True:
+            status = replica_status(cursor) or {}
+            if status.get("Last_SQL_Error"):
+                raise StackError(f"replication stopped: {status['Last_SQL_Error']}")
+            cursor.execute("SELECT MASTER_GTID_WAIT(%s, 0.5) AS late", (position,))
+            if (cursor.fetchone() or {"late": -1})["late"] == 0:
+                return
+            if time.monotonic() > deadline:
+                reason = status.get("Last_IO_Error") or "it is behind"
+                raise StackError(f"the replica does not follow the primary: {reason}")
+
+
+def replica_status(cursor: DictCursor) -> dict[str, Any] | None:
+    """SHOW SLAVE STATUS, or None where replication was never set up."""
+    cursor.execute("SHOW SLAVE STATUS")
+    row: dict[str, Any] | None = cursor.fetchone()
+    return row
+
+
+def _option_file(layout: Layout, which: str) -> Path:
+    return layout.configuration / f"{which}.cnf"
+
+
+def _drop_anonymous(cursor: DictCursor) -> None:
+    """Anonymous accounts of a fresh install shadow named accounts on this host.
+
+    Not written to the binary log: each server drops its own.
+    """
+    cursor.execute("SELECT Host FROM mysql.user WHERE User = ''")
+    hosts = [row["Host"] for row in cursor.fetchall()]
+    if not hosts:
+        return
+    cursor.execute("SET SESSION sql_log_bin = 0")
+    for host in hosts:
+        cursor.execute("DROP USER ''@%s", (host,))
+    cursor.execute("SET SESSION sql_log_bin = 1")
+
+
+def _account(cursor: DictCursor, user: str, password: str, grants: Iterable[str]) -> None:
+    """Create or correct an account: exactly these grants, this password."""
+    cursor.execute("CREATE USER IF NOT EXISTS %s@'%%' IDENTIFIED BY %s", (user, password))
+    cursor.execute("ALTER USER %s@'%%' IDENTIFIED BY %s", (user, password))
+    cursor.execute("REVOKE ALL PRIVILEGES, GRANT OPTION FROM %s@'%%'", (user,))
+    for grant in grants:
+        cursor.execute(f"GRANT {grant.replace('%', '%%')} TO %s@'%%'", (user,))
