@@ -1,0 +1,1 @@
+"""The wallet, its double-entry ledger, and the payment saga. It never makes or loses money."""

@@ -1,0 +1,61 @@
+"""Money and payments: pure decisions; ``now`` is an argument, refusals are exceptions."""
+
+from payment_service.domain.errors import (
+    AlreadyPaid,
+    BalanceLimitExceeded,
+    ContradictoryOutcome,
+    HoldExpired,
+    InsufficientBalance,
+    PaymentInProgress,
+    PaymentServiceError,
+)
+from payment_service.domain.ledger import (
+    CLEARING,
+    CURRENCY,
+    FUNDING,
+    MAX_BALANCE,
+    MAX_CHARGE,
+    REVENUE,
+    EntryKind,
+    Posting,
+    Transfer,
+    Wallet,
+    wallet_account,
+)
+from payment_service.domain.payment import (
+    Change,
+    Payable,
+    PayableState,
+    Payment,
+    PaymentFact,
+    PaymentState,
+    stream_record,
+)
+
+__all__ = [
+    "CLEARING",
+    "CURRENCY",
+    "FUNDING",
+    "MAX_BALANCE",
+    "MAX_CHARGE",
+    "REVENUE",
+    "AlreadyPaid",
+    "BalanceLimitExceeded",
+    "Change",
+    "ContradictoryOutcome",
+    "EntryKind",
+    "HoldExpired",
+    "InsufficientBalance",
+    "Payable",
+    "PayableState",
+    "Payment",
+    "PaymentFact",
+    "PaymentInProgress",
+    "PaymentServiceError",
+    "PaymentState",
+    "Posting",
+    "Transfer",
+    "Wallet",
+    "stream_record",
+    "wallet_account",
+]
