@@ -1,0 +1,130 @@
+"""Periodic work: each job in its own task, never two runs of it at once in a process."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from common.clock import Clock
+from common.errors import DependencyUnavailable
+from common.logging import get_logger
+from common.metrics import job_runs, job_seconds
+from common.tracing import continued
+
+_JITTER = 0.1
+_LONGEST_PAUSE_SECONDS = 5.0
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something a service does every so often.
+
+    Args:
+        name: for logs, metrics and the lease.
+        every_seconds: pause between two runs, give or take a tenth, so that replicas spread.
+        run: one run; it must be short and may be repeated by another process at any instant.
+        lease: whether one replica at a time should do it. The lease only spares work: what
+            protects the data is the condition in the job's SQL, since a holder may freeze.
+        deadline_seconds: a run that takes longer is cancelled and counted as failed.
+    """
+
+    name: str
+    every_seconds: float
+    run: Callable[[], Awaitable[object]]
+    lease: bool = False
+    deadline_seconds: float = 10.0
+
+
+class HeldLease(Protocol):
+    """What a leased job needs of a lease (`common.redis.Lease`)."""
+
+    async def acquire(self) -> bool:
+        """Take or keep the lease; False while another process has it."""
+
+    async def release(self) -> None:
+        """Give it up, if it is still ours."""
+
+
+class JobRunner:
+    """Runs jobs until stopped. A failing job is logged, counted and tried again at its time."""
+
+    def __init__(self, clock: Clock, lease: Callable[[Job], HeldLease]) -> None:
+        self._clock = clock
+        self._lease = lease
+        self._jobs: list[Job] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def add(self, job: Job) -> None:
+        """Add a job; before `start`."""
+        if any(known.name == job.name for known in self._jobs):
+            raise ValueError(f"two jobs are called {job.name}")
+        self._jobs.append(job)
+
+    async def start(self) -> None:
+        """Begin; each job's first run is within one interval."""
+        self._tasks = [asyncio.create_task(self._keep(job), name=job.name) for job in self._jobs]
+
+    async def stop(self) -> None:
+        """Cancel the runs under way: a transaction is committed or rolled back, nothing between."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        self._tasks = []
+
+    async def _keep(self, job: Job) -> None:
+        lease = self._lease(job) if job.lease else None
+        failures = 0
+        await asyncio.sleep(random.uniform(0, min(job.every_seconds, 1.0)))
+        try:
+            while True:
+                good = await self._once(job, lease)
+                failures = 0 if good else failures + 1
+                await asyncio.sleep(_pause(job, failures))
+        finally:
+            if lease is not None:
+                # The process is stopping: the lease would run out by itself.
+                with suppress(DependencyUnavailable, TimeoutError):
+                    async with asyncio.timeout(1.0):
+                        await lease.release()
+
+    async def _once(self, job: Job, lease: HeldLease | None) -> bool:
+        began = self._clock.monotonic()
+        with continued(None, job.name):
+            try:
+                async with asyncio.timeout(job.deadline_seconds):
+                    if lease is not None and not await lease.acquire():
+                        return True
+                    await job.run()
+            except DependencyUnavailable as error:
+                return _failed(job, "unavailable", error)
+            except TimeoutError as error:
+                return _failed(job, "late", error)
+            except Exception as error:  # noqa: BLE001 - one bad run must not end the job for ever
+                return _failed(job, "failed", error)
+        job_runs.labels(job.name, "done").inc()
+        job_seconds.labels(job.name).observe(self._clock.monotonic() - began)
+        return True
+
+
+def _pause(job: Job, failures: int) -> float:
+    spread = random.uniform(1 - _JITTER, 1 + _JITTER)
+    if not failures:
+        return job.every_seconds * spread
+    # A fast job must not hammer what is down.
+    slow = min(job.every_seconds * 2 ** min(failures, 10), _LONGEST_PAUSE_SECONDS)
+    return max(job.every_seconds, slow) * spread
+
+
+def _failed(job: Job, outcome: str, error: Exception) -> bool:
+    job_runs.labels(job.name, outcome).inc()
+    if outcome == "failed":
+        log.error("job-failed", job=job.name, exc_info=error)
+    else:
+        log.warning("job-" + outcome, job=job.name, error=str(error))
+    return False
