@@ -25,7 +25,7 @@ def stack() -> Stack:
 @pytest_asyncio.fixture(scope="session")
 async def http(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(
-        base_url=stack.gateway_url,
+        base_url=stack.url,
         timeout=30,
         limits=httpx.Limits(max_connections=250, max_keepalive_connections=250),
     ) as client:

@@ -19,8 +19,8 @@ FROZEN_SECONDS = 8.0
 def small_sale(stack: Stack, *, seed: int, fans: int = 60, seats: int = 24) -> SaleRun:
     plan, prices = seating_plan(seats)
     return SaleRun(
-        stack.gateway_url,
-        stack.data_platform_url,
+        stack.url,
+        f"http://127.0.0.1:{stack.ports.of('data-platform')}",
         Plan(fans, seats, plan, prices, seed, hold_seconds=5, opens_in_seconds=1, rush_seconds=4),
     )
 
