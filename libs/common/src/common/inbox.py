@@ -18,7 +18,10 @@ _INSERT = (
 )
 _KNOWN = "SELECT message_id FROM inbox WHERE consumer = %s AND message_id IN %s"
 _INSERT_NEW = "INSERT INTO inbox (consumer, message_id, received_at) VALUES (%s, %s, NOW(6))"
-_PURGE = "DELETE FROM inbox WHERE received_at < NOW(6) - INTERVAL %s SECOND ORDER BY received_at LIMIT %s"
+_PURGE = (
+    "DELETE FROM inbox WHERE received_at < NOW(6) - INTERVAL %s SECOND"
+    " ORDER BY received_at LIMIT %s"
+)
 
 
 async def first_time(tx: Transaction, consumer: str, message_id: str) -> bool:
