@@ -1,0 +1,197 @@
+"""The broker as a service sees it: publish with a confirm, consume under our rules."""
+
+from collections.abc import Sequence
+
+import structlog
+
+from common.broker.consuming import Consumer
+from common.broker.failing import Failing
+from common.broker.ordered import OrderedSubscription
+from common.broker.publishing import CONNECTION_ERRORS, Publisher
+from common.broker.subscription import Subscription
+from common.broker.topology import (
+    RETRY_SECONDS,
+    Queue,
+    members_queue,
+    own_exchanges,
+    parked_queue,
+    retry_queue,
+)
+from common.clock import Clock
+from common.envelope import Envelope
+from common.errors import DependencyUnavailable
+from common.events import Event
+from common.ids import new_id
+from common.settings import CommonSettings
+from common.tracing import current_traceparent
+
+_log = structlog.get_logger("broker")
+
+
+class Broker:
+    """One process's two connections, to publish and to consume; both restore themselves.
+
+    Args:
+        settings: address, account, names and the drain time.
+        clock: stamps what is published directly; default: a clock of its own.
+        retry_seconds: rest of a failed message between two tries.
+    """
+
+    def __init__(
+        self,
+        settings: CommonSettings,
+        clock: Clock | None = None,
+        *,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        self._settings = settings
+        self._service = settings.service_name
+        self._clock = clock or Clock()
+        self._retry_seconds = retry_seconds
+        self._publisher: Publisher | None = None
+        self._consumer: Consumer | None = None
+
+    async def start(self) -> None:
+        """Connect for publishing and declare what the service owns; does nothing twice.
+
+        Raises:
+            DependencyUnavailable: the broker is away, or refuses the account or a declaration.
+        """
+        if self._publisher is not None:
+            return
+        publisher = Publisher(
+            self._settings.broker_url,
+            user=self._settings.broker_user,
+            password=self._settings.broker_password.get_secret_value(),
+            name=f"{self._service} {self._settings.instance} publish",
+        )
+        try:
+            await publisher.start()
+            await publisher.declare(
+                own_exchanges(self._service),
+                (retry_queue(self._service, self._retry_seconds), parked_queue(self._service)),
+            )
+        except CONNECTION_ERRORS as error:
+            await publisher.stop()
+            raise _unavailable(error) from error
+        self._publisher = publisher
+
+    async def start_consuming(
+        self, subscriptions: Sequence[Subscription | OrderedSubscription]
+    ) -> None:
+        """Declare the queues and begin to handle messages, after `start`.
+
+        Raises:
+            DependencyUnavailable: the broker is away, or refuses the account or a declaration.
+        """
+        if self._consumer is not None:
+            raise RuntimeError("already consuming")
+        publisher = self._publishing()
+        consumer = Consumer(
+            subscriptions,
+            service=self._service,
+            failing=Failing(self._service, publisher, self._clock),
+            url=self._settings.broker_url,
+            user=self._settings.broker_user,
+            password=self._settings.broker_password.get_secret_value(),
+            name=f"{self._service} {self._settings.instance} consume",
+            drain_seconds=self._settings.drain_seconds,
+        )
+        try:
+            await publisher.declare((), self._queues(subscriptions))
+            await consumer.start()
+        except CONNECTION_ERRORS as error:
+            await consumer.stop()
+            raise _unavailable(error) from error
+        self._consumer = consumer
+
+    async def stop_consuming(self) -> None:
+        """Drain: take no more messages, finish those in hand. Publishing still works."""
+        if self._consumer is not None:
+            consumer, self._consumer = self._consumer, None
+            await consumer.stop()
+
+    async def stop(self) -> None:
+        """Drain, then close both connections."""
+        await self.stop_consuming()
+        if self._publisher is not None:
+            publisher, self._publisher = self._publisher, None
+            await publisher.stop()
+
+    async def publish(
+        self,
+        event: Event,
+        *,
+        exchange: str | None = None,
+        routing_key: str | None = None,
+        event_id: str | None = None,
+        deadline_seconds: float = 1.0,
+    ) -> Envelope:
+        """Publish an event in the current trace; returns its envelope once it is confirmed.
+
+        Raises:
+            UnroutableMessage: no queue takes it.
+            DependencyUnavailable: no confirm within the deadline; it may have been published.
+        """
+        envelope = Envelope(
+            id=event_id or new_id(),
+            type=event.type,
+            source=self._service,
+            subject=event.subject,
+            time=self._clock.now(),
+            traceparent=current_traceparent(),
+        )
+        await self.send(
+            event.model_dump_json().encode(),
+            envelope,
+            exchange=exchange or event.exchange,
+            routing_key=routing_key or event.type,
+            deadline_seconds=deadline_seconds,
+        )
+        return envelope
+
+    async def send(
+        self,
+        payload: bytes,
+        envelope: Envelope,
+        *,
+        exchange: str,
+        routing_key: str,
+        deadline_seconds: float = 1.0,
+    ) -> None:
+        """Publish a ready-made message, as the relay does with an outbox row.
+
+        Raises:
+            UnroutableMessage: no queue takes it.
+            DependencyUnavailable: no confirm within the deadline; it may have been published.
+        """
+        await self._publishing().send(
+            payload,
+            envelope.to_amqp(),
+            exchange=exchange,
+            routing_key=routing_key,
+            message_id=envelope.id,
+            message_type=envelope.type,
+            time=envelope.time,
+            deadline_seconds=deadline_seconds,
+        )
+
+    def _publishing(self) -> Publisher:
+        if self._publisher is None:
+            raise DependencyUnavailable("broker")
+        return self._publisher
+
+    def _queues(
+        self, subscriptions: Sequence[Subscription | OrderedSubscription]
+    ) -> tuple[Queue, ...]:
+        queues: list[Queue] = []
+        for subscription in subscriptions:
+            queues += subscription.declarations(self._service)
+            if isinstance(subscription, OrderedSubscription):
+                queues.append(members_queue(self._service))
+        return tuple(queues)
+
+
+def _unavailable(error: Exception) -> DependencyUnavailable:
+    _log.warning("broker-start-failed", reason=type(error).__name__, detail=str(error))
+    return DependencyUnavailable("broker")
