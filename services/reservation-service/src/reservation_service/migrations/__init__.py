@@ -1,0 +1,1 @@
+"""The schema `reservation`, one DDL a revision, forward only."""

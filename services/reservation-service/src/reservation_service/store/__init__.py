@@ -1,0 +1,1 @@
+"""Everything reservation-service keeps: every SQL statement, and the claims in Redis."""
