@@ -1,6 +1,9 @@
 """The broker as a service sees it: publish with a confirm, consume under our rules."""
 
-from collections.abc import Sequence
+import asyncio
+import contextlib
+import random
+from collections.abc import Iterable
 
 import structlog
 
@@ -25,6 +28,10 @@ from common.ids import new_id
 from common.settings import CommonSettings
 from common.tracing import current_traceparent
 
+START_WAIT_SECONDS = 10.0
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 5.0
+
 _log = structlog.get_logger("broker")
 
 
@@ -48,15 +55,55 @@ class Broker:
         self._service = settings.service_name
         self._clock = clock or Clock()
         self._retry_seconds = retry_seconds
+        self._subscriptions: list[Subscription | OrderedSubscription] = []
         self._publisher: Publisher | None = None
         self._consumer: Consumer | None = None
+        self._starting: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Connect for publishing and declare what the service owns; does nothing twice.
+    @classmethod
+    def from_settings(cls, settings: CommonSettings, clock: Clock) -> "Broker":
+        """The broker of a service's process."""
+        return cls(settings, clock)
 
-        Raises:
-            DependencyUnavailable: the broker is away, or refuses the account or a declaration.
+    @property
+    def ready(self) -> bool:
+        """Whether everything was declared and subscribed since the start."""
+        return self._starting is not None and self._starting.done()
+
+    def subscribe(self, subscriptions: Iterable[Subscription | OrderedSubscription]) -> None:
+        """Say what to hear, before `start`."""
+        if self._starting is not None:
+            raise RuntimeError("subscribe before start")
+        self._subscriptions.extend(subscriptions)
+
+    async def start(self, *, wait_seconds: float = START_WAIT_SECONDS) -> None:
+        """Connect, declare and subscribe; while the broker is away, go on trying behind.
+
+        Until it succeeds publishing raises DependencyUnavailable, and a service goes on serving
+        what needs no broker.
+
+        Args:
+            wait_seconds: how long to wait for the success before returning without it.
         """
+        self._starting = asyncio.create_task(self._start(), name="broker-start")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_seconds):
+                await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                await self._start_publishing()
+                await self._start_consuming()
+            except CONNECTION_ERRORS as error:
+                _log.warning("broker-start-failed", reason=type(error).__name__, detail=str(error))
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            else:
+                return
+
+    async def _start_publishing(self) -> None:
         if self._publisher is not None:
             return
         publisher = Publisher(
@@ -69,28 +116,24 @@ class Broker:
             await publisher.start()
             await publisher.declare(
                 own_exchanges(self._service),
-                (retry_queue(self._service, self._retry_seconds), parked_queue(self._service)),
+                (
+                    retry_queue(self._service, self._retry_seconds),
+                    parked_queue(self._service),
+                    *self._queues(),
+                ),
             )
-        except CONNECTION_ERRORS as error:
+        except BaseException:
             await publisher.stop()
-            raise _unavailable(error) from error
+            raise
         self._publisher = publisher
 
-    async def start_consuming(
-        self, subscriptions: Sequence[Subscription | OrderedSubscription]
-    ) -> None:
-        """Declare the queues and begin to handle messages, after `start`.
-
-        Raises:
-            DependencyUnavailable: the broker is away, or refuses the account or a declaration.
-        """
-        if self._consumer is not None:
-            raise RuntimeError("already consuming")
-        publisher = self._publishing()
+    async def _start_consuming(self) -> None:
+        if not self._subscriptions:
+            return
         consumer = Consumer(
-            subscriptions,
+            self._subscriptions,
             service=self._service,
-            failing=Failing(self._service, publisher, self._clock),
+            failing=Failing(self._service, self._publishing(), self._clock),
             url=self._settings.broker_url,
             user=self._settings.broker_user,
             password=self._settings.broker_password.get_secret_value(),
@@ -98,15 +141,17 @@ class Broker:
             drain_seconds=self._settings.drain_seconds,
         )
         try:
-            await publisher.declare((), self._queues(subscriptions))
             await consumer.start()
-        except CONNECTION_ERRORS as error:
+        except BaseException:
             await consumer.stop()
-            raise _unavailable(error) from error
+            raise
         self._consumer = consumer
 
     async def stop_consuming(self) -> None:
         """Drain: take no more messages, finish those in hand. Publishing still works."""
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
         if self._consumer is not None:
             consumer, self._consumer = self._consumer, None
             await consumer.stop()
@@ -181,17 +226,10 @@ class Broker:
             raise DependencyUnavailable("broker")
         return self._publisher
 
-    def _queues(
-        self, subscriptions: Sequence[Subscription | OrderedSubscription]
-    ) -> tuple[Queue, ...]:
+    def _queues(self) -> list[Queue]:
         queues: list[Queue] = []
-        for subscription in subscriptions:
+        for subscription in self._subscriptions:
             queues += subscription.declarations(self._service)
             if isinstance(subscription, OrderedSubscription):
                 queues.append(members_queue(self._service))
-        return tuple(queues)
-
-
-def _unavailable(error: Exception) -> DependencyUnavailable:
-    _log.warning("broker-start-failed", reason=type(error).__name__, detail=str(error))
-    return DependencyUnavailable("broker")
+        return queues
