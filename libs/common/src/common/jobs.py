@@ -5,14 +5,15 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from common.clock import Clock
 from common.errors import DependencyUnavailable
 from common.logging import get_logger
 from common.metrics import job_runs, job_seconds
+from common.redis import Lease
 from common.tracing import continued
 
+LEASE_SECONDS = 5.0
 _JITTER = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 
@@ -39,20 +40,15 @@ class Job:
     deadline_seconds: float = 10.0
 
 
-class HeldLease(Protocol):
-    """What a leased job needs of a lease (`common.redis.Lease`)."""
-
-    async def acquire(self) -> bool:
-        """Take or keep the lease; False while another process has it."""
-
-    async def release(self) -> None:
-        """Give it up, if it is still ours."""
-
-
 class JobRunner:
-    """Runs jobs until stopped. A failing job is logged, counted and tried again at its time."""
+    """Runs jobs until stopped. A failing job is logged, counted and tried again at its time.
 
-    def __init__(self, clock: Clock, lease: Callable[[Job], HeldLease]) -> None:
+    Args:
+        clock: measures the runs.
+        lease: makes the lease of a name and a time to live in seconds.
+    """
+
+    def __init__(self, clock: Clock, lease: Callable[[str, float], Lease]) -> None:
         self._clock = clock
         self._lease = lease
         self._jobs: list[Job] = []
@@ -78,7 +74,9 @@ class JobRunner:
         self._tasks = []
 
     async def _keep(self, job: Job) -> None:
-        lease = self._lease(job) if job.lease else None
+        # It outlives the pause, so that the same replica keeps a slow job instead of each doing it.
+        ttl_seconds = max(LEASE_SECONDS, 1.5 * job.every_seconds)
+        lease = self._lease(job.name, ttl_seconds) if job.lease else None
         failures = 0
         await asyncio.sleep(random.uniform(0, min(job.every_seconds, 1.0)))
         try:
@@ -93,12 +91,12 @@ class JobRunner:
                     async with asyncio.timeout(1.0):
                         await lease.release()
 
-    async def _once(self, job: Job, lease: HeldLease | None) -> bool:
+    async def _once(self, job: Job, lease: Lease | None) -> bool:
         began = self._clock.monotonic()
         with continued(None, job.name):
             try:
                 async with asyncio.timeout(job.deadline_seconds):
-                    if lease is not None and not await lease.acquire():
+                    if lease is not None and not await lease.try_acquire():
                         return True
                     await job.run()
             except DependencyUnavailable as error:
@@ -117,8 +115,8 @@ def _pause(job: Job, failures: int) -> float:
     if not failures:
         return job.every_seconds * spread
     # A fast job must not hammer what is down.
-    slow = min(job.every_seconds * 2 ** min(failures, 10), _LONGEST_PAUSE_SECONDS)
-    return max(job.every_seconds, slow) * spread
+    slow = min(job.every_seconds * 2.0 ** min(failures, 10), _LONGEST_PAUSE_SECONDS)
+    return float(max(job.every_seconds, slow) * spread)
 
 
 def _failed(job: Job, outcome: str, error: Exception) -> bool:
@@ -126,5 +124,5 @@ def _failed(job: Job, outcome: str, error: Exception) -> bool:
     if outcome == "failed":
         log.error("job-failed", job=job.name, exc_info=error)
     else:
-        log.warning("job-" + outcome, job=job.name, error=str(error))
+        log.warning("job-missed", job=job.name, outcome=outcome, error=str(error))
     return False

@@ -5,8 +5,8 @@ A service's ``api`` module builds its routes on `Router` and imports everything 
     router = Router(tags=["wallet"])
     Service = Annotated[WalletService, Depends(from_state("service"))]
 
-    @router.post("/wallet/charges", status_code=201, responses=problems((409, "request-in-progress")))
-    async def charge(body: Charge, user: CurrentUser, key: IdempotencyKey, service: Service) -> Entry:
+    @router.post("/wallet/charges", status_code=201, responses=problems((409, "in-progress")))
+    async def charge(body: Charge, user: CurrentUser, key: IdempotencyKey, it: Service) -> Entry:
 
 Ready-made bytes (a cached availability) skip the model but stay documented:
 

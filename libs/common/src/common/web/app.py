@@ -27,7 +27,7 @@ class Host(Protocol):
 
     @property
     def service_name(self) -> str:
-        """``queue``, ``concert``, …"""
+        """Names the documentation: ``queue``, ``concert`` and so on."""
 
     @property
     def documented(self) -> bool:
@@ -90,7 +90,7 @@ async def _on_timeout(_: Request, __: Exception) -> Response:
 
 
 def _add_health(app: FastAPI, host: Host, registry: CollectorRegistry) -> None:
-    def verdict(good: bool) -> Response:  # noqa: FBT001 - one meaning
+    def verdict(good: bool) -> Response:
         return Response(
             b'{"status":"up"}' if good else b'{"status":"down"}',
             200 if good else 503,

@@ -105,7 +105,6 @@ class _Exchange:
             async with asyncio.timeout(seconds) as timeout:
                 self._scope[DEADLINE_SCOPE_KEY] = lambda more: timeout.reschedule(begin + more)
                 await self._edge.answer(self._scope, self._receive_counted, self._send)
-            return
         except TimeoutError:
             problem = standard_problem(503, "the deadline has passed", retry_after_seconds=1)
             log.warning("deadline-exceeded", path=self._scope["path"])
@@ -113,11 +112,13 @@ class _Exchange:
             problem = error
         except DependencyUnavailable as error:
             problem = unavailable_problem(error)
-        except Exception:  # noqa: BLE001 - the last line: nothing may escape as a bare 500
+        except Exception:  # the last line: nothing may escape without a problem body
             if self._disconnected:
                 return
             log.exception("unhandled-error", path=self._scope["path"])
             problem = standard_problem(500)
+        else:
+            return
         if not self._status:
             await self._replace(problem_response(problem))
 

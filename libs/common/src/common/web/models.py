@@ -38,7 +38,7 @@ def _as_json_is(schema: Any) -> Any:
     if kind == "datetime":
         outer = {"serialization": parts.pop("serialization")} if "serialization" in parts else {}
         inner = parts | {"strict": False}
-        checked = core_schema.no_info_before_validator_function(_only_rfc3339, inner)  # type: ignore[arg-type] # a schema rebuilt from a schema
+        checked = core_schema.no_info_before_validator_function(_only_rfc3339, inner)
         return {**checked, **outer}
     return parts
 

@@ -93,24 +93,20 @@ def _validation_problem(error: RequestValidationError) -> Problem:
     return standard_problem(422, errors=errors)
 
 
-async def _on_problem(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)
+async def _on_problem(_: Request, error: Any) -> Response:
     return problem_response(error)
 
 
-async def _on_unavailable(_: Request, error: Exception) -> Response:
-    assert isinstance(error, DependencyUnavailable)
+async def _on_unavailable(_: Request, error: Any) -> Response:
     log.warning("dependency-unavailable", dependency=error.dependency)
     return problem_response(unavailable_problem(error))
 
 
-async def _on_invalid(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+async def _on_invalid(_: Request, error: Any) -> Response:
     return problem_response(_validation_problem(error))
 
 
-async def _on_http(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+async def _on_http(_: Request, error: Any) -> Response:
     return problem_response(standard_problem(error.status_code, headers=error.headers))
 
 

@@ -16,7 +16,7 @@ _OVERRIDE = "__stagedoor_deadline_seconds__"
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
-class _Refused(ValueError):
+class _Refused(ValueError):  # noqa: N818 - a verdict on a document
     """The document is JSON to some readers and something else to others."""
 
 
