@@ -1,0 +1,120 @@
+"""The payment stream: a Kafka producer that confirms, in order, without duplicates of its own.
+
+``acks=all`` and an idempotent producer: a record is confirmed when every in-sync replica has it,
+and the client's own retries cannot write it twice. A record may still come twice after a timeout
+here (the relay sends it again), so readers drop repeated CloudEvents ids.
+
+Kafka may be away at the start or at any time: the connection is made when it is needed.
+"""
+
+import asyncio
+import contextlib
+import logging
+
+import structlog
+from aiokafka.errors import KafkaError  # type: ignore[import-untyped]  # ships no types
+from faststream.exceptions import FastStreamException
+from faststream.kafka import KafkaBroker
+
+from common.envelope import Envelope
+from common.errors import DependencyUnavailable
+
+REQUEST_TIMEOUT_SECONDS = 4.0
+"""After this long without a confirm the client gives a record up."""
+CLOSE_TIMEOUT_SECONDS = 2.0
+
+_log = structlog.get_logger("stream")
+_FAILURES = (KafkaError, FastStreamException, OSError, TimeoutError)
+
+
+class Stream:
+    """Appends records to Kafka topics.
+
+    Args:
+        bootstrap: ``host:port``, several separated by commas.
+        client_id: names this producer in Kafka's own tools.
+    """
+
+    def __init__(self, bootstrap: str, *, client_id: str) -> None:
+        self._bootstrap = bootstrap
+        self._client_id = client_id
+        self._broker: KafkaBroker | None = None
+        self._connecting = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Nothing to do: `publish` connects, so that Kafka's absence never holds up a start."""
+
+    async def stop(self) -> None:
+        """Close the connection; unconfirmed records fail."""
+        broker, self._broker = self._broker, None
+        if broker is not None:
+            await _close(broker)
+
+    async def publish(
+        self,
+        payload: bytes,
+        envelope: Envelope,
+        *,
+        topic: str,
+        key: str,
+        deadline_seconds: float = 5.0,
+    ) -> None:
+        """Append one record and wait for the confirm. Records of one key keep the calls' order.
+
+        Raises:
+            DependencyUnavailable: no confirm within the deadline; it may have been appended.
+        """
+        broker: KafkaBroker | None = None
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                broker = await self._connected()
+                await broker.publish(
+                    payload,
+                    topic=topic,
+                    key=key.encode(),
+                    headers=envelope.to_kafka(),
+                    correlation_id=envelope.id,
+                    timestamp_ms=int(envelope.time.timestamp() * 1000),
+                )
+        except _FAILURES as error:
+            await self._discard(broker, error)
+            raise DependencyUnavailable("kafka") from error
+
+    async def _connected(self) -> KafkaBroker:
+        async with self._connecting:
+            if self._broker is None:
+                broker = self._new_broker()
+                try:
+                    await broker.connect()
+                except BaseException:
+                    await _close(broker)
+                    raise
+                self._broker = broker
+            return self._broker
+
+    async def _discard(self, broker: KafkaBroker | None, error: Exception) -> None:
+        # An idempotent producer that gave a record up has a gap in its sequence and would fail
+        # for ever; a new one starts a sequence of its own.
+        if broker is None or self._broker is not broker:
+            return
+        self._broker = None
+        _log.warning("stream-disconnected", reason=type(error).__name__)
+        await _close(broker)
+
+    def _new_broker(self) -> KafkaBroker:
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+        return KafkaBroker(
+            self._bootstrap.split(","),
+            client_id=self._client_id,
+            acks="all",
+            enable_idempotence=True,
+            request_timeout_ms=int(REQUEST_TIMEOUT_SECONDS * 1000),
+            apply_types=False,
+            logger=None,
+        )
+
+
+async def _close(broker: KafkaBroker) -> None:
+    with contextlib.suppress(*_FAILURES):
+        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+            await broker.stop()
