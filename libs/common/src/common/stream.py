@@ -83,6 +83,7 @@ class Stream:
     async def _connected(self) -> KafkaBroker:
         async with self._connecting:
             if self._broker is None:
+                await self._reach()
                 broker = self._new_broker()
                 try:
                     await broker.connect()
@@ -91,6 +92,24 @@ class Stream:
                     raise
                 self._broker = broker
             return self._broker
+
+    async def _reach(self) -> None:
+        """See whether anybody is there: FastStream never closes a producer that found nobody.
+
+        Raises:
+            OSError: no bootstrap server takes a connection.
+        """
+        servers = self._bootstrap.split(",")
+        for position, server in enumerate(servers, start=1):
+            host, _, port = server.strip().rpartition(":")
+            try:
+                _, writer = await asyncio.open_connection(host, int(port))
+            except OSError:
+                if position == len(servers):
+                    raise
+            else:
+                writer.close()
+                return
 
     async def _discard(self, broker: KafkaBroker | None, error: Exception) -> None:
         # An idempotent producer that gave a record up has a gap in its sequence and would fail
