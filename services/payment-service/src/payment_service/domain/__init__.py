@@ -8,6 +8,8 @@ from payment_service.domain.errors import (
     InsufficientBalance,
     PaymentInProgress,
     PaymentServiceError,
+    PaymentUnknown,
+    ReservationUnknown,
 )
 from payment_service.domain.ledger import (
     CLEARING,
@@ -21,6 +23,7 @@ from payment_service.domain.ledger import (
     Transfer,
     Wallet,
     wallet_account,
+    wallet_owner,
 )
 from payment_service.domain.payment import (
     Change,
@@ -53,9 +56,12 @@ __all__ = [
     "PaymentInProgress",
     "PaymentServiceError",
     "PaymentState",
+    "PaymentUnknown",
     "Posting",
+    "ReservationUnknown",
     "Transfer",
     "Wallet",
     "stream_record",
     "wallet_account",
+    "wallet_owner",
 ]

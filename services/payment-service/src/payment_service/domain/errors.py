@@ -27,3 +27,11 @@ class PaymentInProgress(PaymentServiceError):  # noqa: N818 - names the refusal
 
 class ContradictoryOutcome(PaymentServiceError):  # noqa: N818 - names what was met
     """An outcome that cannot be true beside what was booked before; a person must look."""
+
+
+class ReservationUnknown(PaymentServiceError):  # noqa: N818 - names the refusal
+    """No such reservation of this fan was heard of (yet)."""
+
+
+class PaymentUnknown(PaymentServiceError):  # noqa: N818 - names the refusal
+    """This fan has no such payment."""

@@ -30,6 +30,12 @@ def wallet_account(user_id: str) -> str:
     return f"wallet:{user_id}"
 
 
+def wallet_owner(account: str) -> str | None:
+    """The fan whose wallet this account is, or None for the house's."""
+    _, is_wallet, user_id = account.partition("wallet:")
+    return user_id if is_wallet else None
+
+
 class EntryKind(StrEnum):
     """Why money moved."""
 
