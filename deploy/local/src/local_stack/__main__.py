@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     up.set_defaults(run=_up)
     down = commands.add_parser("down", parents=[common], help="stop it; data are kept")
     down.add_argument("--remove-data", action="store_true", help="and delete everything of it")
+    down.add_argument("--quiet", action="store_true", help="say nothing unless it fails")
     down.set_defaults(run=_down)
     status = commands.add_parser("status", parents=[common], help="what runs, and where")
     status.set_defaults(run=_status)
@@ -73,6 +74,7 @@ def _up(stack: Stack, chosen: argparse.Namespace, console: Console) -> int:
 
 
 def _down(stack: Stack, chosen: argparse.Namespace, console: Console) -> int:
+    console.quiet = chosen.quiet
     with console.status(f"Stopping stack {stack.name} …"):
         stack.down(report=lambda line: console.print(f"[green]✓[/] {line}"))
         if chosen.remove_data:
