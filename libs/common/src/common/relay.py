@@ -1,6 +1,6 @@
 """The relay: publishes what transactions left in the outbox.
 
-A row leaves only after its confirm, so a message is sent at least once, and consumers have an inbox.
+A row leaves only after its confirm, so a message is sent at least once; consumers have an inbox.
 """
 
 import asyncio

@@ -1,0 +1,3 @@
+"""Registers what all tests share."""
+
+pytest_plugins = ["testkit.plugin"]
