@@ -2,10 +2,12 @@
 
 import argparse
 import asyncio
+import json
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 
 import uvicorn
 from fastapi import FastAPI
@@ -14,7 +16,8 @@ from pydantic import ValidationError
 from common.errors import DependencyUnavailable
 from common.logging import configure_logging, get_logger
 from common.migrations import MigrationError, migrate
-from common.platform import Platform, Role
+from common.parking import parking
+from common.platform import Platform
 from common.settings import CommonSettings
 
 LAME_DUCK_SECONDS = 2.0
@@ -30,9 +33,12 @@ CreateApp = Callable[..., FastAPI]
 class _Server(uvicorn.Server):
     """Uvicorn that drains first and leaves with exit code 0."""
 
-    def __init__(self, config: uvicorn.Config, platform: Platform) -> None:
+    def __init__(
+        self, config: uvicorn.Config, drain: Callable[[], None], lame_duck_seconds: float
+    ) -> None:
         super().__init__(config)
-        self._platform = platform
+        self._drain = drain
+        self._lame_duck_seconds = lame_duck_seconds
         self._leaving: asyncio.Task[None] | None = None
 
     @contextmanager
@@ -49,23 +55,32 @@ class _Server(uvicorn.Server):
 
     def _leave(self) -> None:
         if self._leaving is None:
-            self._platform.drain()
+            self._drain()
             self._leaving = asyncio.create_task(self._close_later())
         else:
             self.should_exit = True
 
     async def _close_later(self) -> None:
-        drain = self._platform.settings.drain_seconds
-        await asyncio.sleep(min(LAME_DUCK_SECONDS, drain / 4))
+        await asyncio.sleep(self._lame_duck_seconds)
         self.should_exit = True
 
 
-def _serve(app: FastAPI, settings: CommonSettings) -> int:
-    platform: Platform = app.state.platform
+def serve_app(
+    app: FastAPI, *, host: str, port: int, drain_seconds: float, drain: Callable[[], None]
+) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code.
+
+    Args:
+        app: the application.
+        host: address to listen on.
+        port: port to listen on.
+        drain_seconds: longest time from the signal to the end.
+        drain: called at the signal: makes the process not ready.
+    """
     config = uvicorn.Config(
         app,
-        host=settings.http_host,
-        port=settings.http_port,
+        host=host,
+        port=port,
         loop="uvloop",
         http="httptools",
         ws="none",
@@ -75,18 +90,45 @@ def _serve(app: FastAPI, settings: CommonSettings) -> int:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=max(1, int(settings.drain_seconds * 0.6)),
+        timeout_graceful_shutdown=max(1, int(drain_seconds * 0.6)),
         backlog=4096,
     )
-    server = _Server(config, platform)
+    server = _Server(config, drain, min(LAME_DUCK_SECONDS, drain_seconds / 4))
     server.run()
     return 0 if server.started else 1
+
+
+def _serve(app: FastAPI, settings: CommonSettings) -> int:
+    platform: Platform = app.state.platform
+    return serve_app(
+        app,
+        host=settings.http_host,
+        port=settings.http_port,
+        drain_seconds=settings.drain_seconds,
+        drain=platform.drain,
+    )
 
 
 def _migrate(settings: CommonSettings, migrations: str) -> int:
     migrate(settings, migrations)
     log.info("migrated", schema=settings.database_schema)
     return 0
+
+
+async def _parked(settings: CommonSettings, options: argparse.Namespace) -> int:
+    async with parking(settings) as session:
+        if options.action == "list":
+            for message in await session.list(options.limit):
+                shown = asdict(message) | {"body": message.body.decode(errors="replace")}
+                if not options.bodies:
+                    del shown["body"]
+                sys.stdout.write(json.dumps(shown) + "\n")
+            return 0
+        act = session.replay if options.action == "replay" else session.discard
+        count = await act(options.message_id)
+    sys.stdout.write(f"{options.action}: {count}\n")
+    # Naming a message that is not there is a mistake; an empty queue is not.
+    return 0 if count or options.all else 1
 
 
 def _parser(service: str) -> argparse.ArgumentParser:
@@ -99,6 +141,7 @@ def _parser(service: str) -> argparse.ArgumentParser:
     actions = parked.add_subparsers(dest="action", required=True)
     listing = actions.add_parser("list", help="show them; nothing is changed")
     listing.add_argument("--limit", type=int, default=100)
+    listing.add_argument("--bodies", action="store_true", help="they may hold personal data")
     for name, text in (
         ("replay", "send them to their consumers again, as new"),
         ("discard", "delete them for ever"),
@@ -110,7 +153,8 @@ def _parser(service: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _one_line(error: ValidationError) -> str:
+def settings_fault(error: ValidationError) -> str:
+    """What is wrong with the environment, in one line and without the values."""
     faults = (
         f"{'_'.join(str(part) for part in fault['loc']).upper() or 'settings'}: {fault['msg']}"
         for fault in error.errors(include_input=False, include_url=False)
@@ -140,7 +184,7 @@ def run(
     try:
         settings = settings_class()
     except ValidationError as error:
-        sys.stderr.write(f"{service_name}-service: {_one_line(error)}\n")
+        sys.stderr.write(f"{service_name}-service: {settings_fault(error)}\n")
         return _BAD_INPUT
     configure_logging(service_name, settings.instance, settings.log_level)
     try:
@@ -148,8 +192,7 @@ def run(
             return _migrate(settings, migrations_package)
         if options.command == "parked":
             return asyncio.run(_parked(settings, options))
-        role: Role = options.role
-        return _serve(create_app(settings, role), settings)
+        return _serve(create_app(settings, options.role), settings)
     except (DependencyUnavailable, MigrationError, ValueError, OSError) as error:
         sys.stderr.write(f"{service_name}-service: {error}\n")
         return 1

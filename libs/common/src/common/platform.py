@@ -28,6 +28,7 @@ from common.relay import Relay
 from common.relaying import to_broker, to_stream
 from common.security import BearerVerifier, KeySet, PassVerifier
 from common.settings import CommonSettings
+from common.stream import Stream
 from common.web.app import create_web_app
 
 Role = Literal["all", "api", "worker"]
@@ -94,6 +95,13 @@ class Platform:
             clock=self.clock,
         )
         self.passes = PassVerifier(settings.pass_public_keys_dir, self.clock)
+        self._stream = (
+            Stream(
+                settings.kafka_bootstrap, client_id=f"{settings.service_name} {settings.instance}"
+            )
+            if settings.kafka_bootstrap and self.works
+            else None
+        )
         self._jobs = JobRunner(self.clock, self.lease)
         self._relays = self._build_relays() if self.works else []
         self._parts = _Parts(self._build_parts())
@@ -254,8 +262,8 @@ class Platform:
 
     def _build_relays(self) -> list[Relay]:
         relays = [Relay(self.settings, BROKER, to_broker(self.broker), redis=self.redis)]
-        if self.settings.kafka_bootstrap:
-            relays.append(Relay(self.settings, STREAM, to_stream(self.stream), redis=self.redis))
+        if self._stream is not None:
+            relays.append(Relay(self.settings, STREAM, to_stream(self._stream), redis=self.redis))
         return relays
 
     async def _start_relays(self) -> None:
@@ -263,8 +271,9 @@ class Platform:
             await relay.start()
 
     async def _stop_relays(self) -> None:
-        for relay in self._relays:
-            await relay.stop()
+        await asyncio.gather(*(relay.stop() for relay in self._relays))
+        if self._stream is not None:
+            await self._stream.stop()
 
 
 class _Parts:

@@ -1,12 +1,14 @@
 """How outbox rows become messages: what the relays of a process publish with."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from common.broker import Broker
 from common.envelope import Envelope
 from common.errors import DependencyUnavailable
 from common.logging import get_logger
 from common.relay import OutboxRow, Publish
+from common.stream import Stream
 
 log = get_logger(__name__)
 
@@ -23,26 +25,50 @@ def envelope_of(row: OutboxRow) -> Envelope:
     )
 
 
-def to_broker(broker: Broker) -> Publish:
-    """Publish rows to RabbitMQ, confirms pipelined, in the order of the rows."""
+def _pipelined(send: Callable[[OutboxRow], Awaitable[object]]) -> Publish:
+    """Send rows in their order without waiting for each confirm before the next is sent."""
 
-    async def send(row: OutboxRow) -> int | None:
+    async def confirmed(row: OutboxRow) -> int | None:
         try:
-            await broker.send(
-                row.payload.encode(),
-                envelope_of(row),
-                exchange=row.exchange,
-                routing_key=row.routing_key,
-            )
+            await send(row)
         except DependencyUnavailable:
-            return None  # not confirmed: it stays, and the relay says so once for the batch
+            return None  # it stays, and the relay says so once for the whole batch
         return row.id
 
     async def publish(rows: list[OutboxRow]) -> list[int]:
-        sent = await asyncio.gather(*(send(row) for row in rows), return_exceptions=True)
-        for outcome in sent:
+        outcomes = await asyncio.gather(*map(confirmed, rows), return_exceptions=True)
+        for outcome in outcomes:
             if isinstance(outcome, BaseException):
-                log.error("relay-row-refused", exc_info=outcome)
-        return [outcome for outcome in sent if isinstance(outcome, int)]
+                # Our own mistake with one row must not hold back the rows around it.
+                log.error("relay-row-failed", exc_info=outcome)
+        return [outcome for outcome in outcomes if isinstance(outcome, int)]
 
     return publish
+
+
+def to_broker(broker: Broker) -> Publish:
+    """Publish rows to RabbitMQ."""
+
+    async def send(row: OutboxRow) -> None:
+        await broker.send(
+            row.payload.encode(),
+            envelope_of(row),
+            exchange=row.exchange,
+            routing_key=row.routing_key,
+        )
+
+    return _pipelined(send)
+
+
+def to_stream(stream: Stream) -> Publish:
+    """Append rows to Kafka."""
+
+    async def send(row: OutboxRow) -> None:
+        await stream.publish(
+            row.payload.encode(),
+            envelope_of(row),
+            topic=row.exchange,
+            key=row.message_key or row.subject,
+        )
+
+    return _pipelined(send)

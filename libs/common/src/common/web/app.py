@@ -1,6 +1,6 @@
 """One FastAPI application as every service has it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -59,8 +59,8 @@ class Host(Protocol):
     def lifespan(self, app: FastAPI) -> AbstractAsyncContextManager[None]:
         """Start and stop everything the process owns."""
 
-    def asyncapi(self) -> dict[str, Any]:
-        """The AsyncAPI document of the service's events."""
+    def asyncapi(self) -> dict[str, Any] | None:
+        """The AsyncAPI document of the service's events, if it has any."""
 
 
 class ServiceApp(FastAPI):
@@ -124,9 +124,9 @@ def create_web_app(
     title: str,
     description: str,
     routers: Sequence[APIRouter],
+    unprefixed: Sequence[APIRouter] = (),
     state: Mapping[str, object] | None = None,
     largest_body_bytes: int = LARGEST_BODY_BYTES,
-    describe_events: Callable[[], dict[str, Any]] | None = None,
 ) -> FastAPI:
     """The service's application.
 
@@ -136,9 +136,9 @@ def create_web_app(
         description: for the documentation, Markdown.
         routers: the service's routes, built with `common.web.Router`; they are mounted under
             ``/api/v1``, so their own paths start at ``/reservations``, not at ``/api/v1``.
+        unprefixed: routers mounted at the root, e.g. ``/.well-known``.
         state: use cases the routes find by `from_state`.
         largest_body_bytes: limit for every route; one route raises its own by ``max_body_size=``.
-        describe_events: overrides the host's AsyncAPI document.
     """
     app = ServiceApp(
         host,
@@ -171,7 +171,10 @@ def create_web_app(
         for router in routers:
             _refuse_lenient_routes(router.routes)
             app.include_router(router, prefix=PREFIX)
+        for router in unprefixed:
+            _refuse_lenient_routes(router.routes)
+            app.include_router(router)
     if host.documented:
-        add_docs(app, host.service_name, describe_events or host.asyncapi)
+        add_docs(app, host.service_name, host.asyncapi)
     install_openapi(app)
     return app

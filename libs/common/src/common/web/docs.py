@@ -9,6 +9,8 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from common.web.problems import problem_response, standard_problem
+
 _ASSETS = {
     "swagger-ui-bundle.js": "text/javascript",
     "swagger-ui.css": "text/css",
@@ -16,9 +18,7 @@ _ASSETS = {
 }
 
 
-def add_docs(
-    app: FastAPI, service: str, asyncapi: Callable[[], dict[str, Any]] | None = None
-) -> None:
+def add_docs(app: FastAPI, service: str, asyncapi: Callable[[], dict[str, Any] | None]) -> None:
     """Serve ``/docs/<service>``, its ``openapi.json``, ``asyncapi.json`` and assets.
 
     Only for local and Compose: production shows its surface to nobody.
@@ -40,7 +40,7 @@ def add_docs(
     async def asset(request: Request) -> Response:
         name = request.path_params["name"]
         if name not in _ASSETS:
-            return Response(status_code=404)
+            return problem_response(standard_problem(404))
         content = files("fastapi_offline").joinpath("static", name).read_bytes()
         return Response(
             content, media_type=_ASSETS[name], headers={"Cache-Control": "public, max-age=86400"}
@@ -49,10 +49,11 @@ def add_docs(
     app.add_route(base, page, include_in_schema=False)
     app.add_route(f"{base}/openapi.json", openapi, include_in_schema=False)
     app.add_route(f"{base}/assets/{{name}}", asset, include_in_schema=False)
-    if asyncapi is not None:
-        describe = asyncapi
 
-        async def events(_: Request) -> Response:
-            return JSONResponse(describe())
+    async def events(_: Request) -> Response:
+        document = asyncapi()
+        return (
+            problem_response(standard_problem(404)) if document is None else JSONResponse(document)
+        )
 
-        app.add_route(f"{base}/asyncapi.json", events, include_in_schema=False)
+    app.add_route(f"{base}/asyncapi.json", events, include_in_schema=False)

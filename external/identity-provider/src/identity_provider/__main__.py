@@ -1,0 +1,7 @@
+"""``python -m identity_provider``."""
+
+import sys
+
+from identity_provider.app import main
+
+sys.exit(main())
