@@ -1,0 +1,1 @@
+"""concert-service: catalogue, performances, seating plans, sale control and availability."""

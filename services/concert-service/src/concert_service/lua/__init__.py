@@ -1,0 +1,1 @@
+"""Redis scripts; each file says what it is given and what it answers."""

@@ -1,0 +1,1 @@
+"""The schema, one DDL a revision, forward only; `common.migrations` runs them."""

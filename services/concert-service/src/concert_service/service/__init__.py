@@ -1,0 +1,1 @@
+"""The use cases: one transaction each, or one answer to many readers."""
