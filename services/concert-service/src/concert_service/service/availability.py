@@ -1,7 +1,7 @@
 """Availability for a rush of readers: ready-made bytes, refreshed by one task a performance."""
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from pydantic import TypeAdapter
 
@@ -60,8 +60,9 @@ class AvailabilityReader:
         self._held: Recent[_Held] = Recent(MAX_SEATS_HELD)
 
     async def body(self, performance_id: str, since: int | None) -> bytes | None:
-        """An `AvailabilityView`, or an `AvailabilityChangeView` when ``since`` can be served, as
-        JSON; None when there is no such performance.
+        """The answer as JSON; None when there is no such performance.
+
+        It is an `AvailabilityChangeView` when ``since`` can be served, else an `AvailabilityView`.
         """
         held = self._held.get(performance_id)
         if held is None or self._clock.monotonic() >= held.fresh_until:
@@ -141,7 +142,7 @@ class AvailabilityReader:
         held = self._held.get(performance_id)
         return held is None or version >= held.availability.version
 
-    def _hold(self, availability: Availability, *, age_of: object) -> _Held:
+    def _hold(self, availability: Availability, *, age_of: datetime) -> _Held:
         held = _Held(
             availability,
             as_of=_timestamp.dump_python(age_of, mode="json"),

@@ -6,8 +6,9 @@ Entries expire: a fault that loses both a write and its requirement heals by its
 """
 
 from dataclasses import dataclass
+from typing import cast
 
-from common.redis import Redis, Scripts
+from common.redis import Argument, Redis, Scripts
 from concert_service.domain.availability import (
     HISTORY_LIMIT,
     Change,
@@ -65,12 +66,12 @@ class Cache:
             return None
         if required is not None and int(required) > int(version):
             return None
-        return int(version), body
+        return int(version), cast("bytes", body)
 
     async def store_document(self, name: str, version: int, body: bytes, ttl_seconds: float) -> int:
         """Keep a loaded document; -1, or the version a load has to reach."""
-        keys, args = [self._document_key(name)], [version, body, int(ttl_seconds * 1000)]
-        return int(await self._store_document(keys, args))
+        args: list[Argument] = [version, body, int(ttl_seconds * 1000)]
+        return int(await self._store_document([self._document_key(name)], args))
 
     async def require_document(self, name: str, version: int) -> None:
         """Nothing older than this version of the document may be shown any more."""
@@ -91,7 +92,7 @@ class Cache:
     async def advance_availability(
         self, performance_id: str, base: int, version: int, projected: Projected
     ) -> str:
-        """Tell readers of a committed change: ``written``, ``older`` or ``gap`` (see the script)."""
+        """Tell readers of a committed change: ``written``, ``older`` or ``gap``."""
         change = Change(base, version, (*projected.taken, *projected.freed))
         reply: bytes = await self._advance(
             self._keys(performance_id),
@@ -111,7 +112,7 @@ class Cache:
 
     async def store_availability(self, performance_id: str, version: int, bitmap: bytes) -> int:
         """Keep a loaded availability; -1, or the version a load has to reach."""
-        args = [version, bitmap, AVAILABILITY_TTL_SECONDS * 1000]
+        args: list[Argument] = [version, bitmap, AVAILABILITY_TTL_SECONDS * 1000]
         return int(await self._store(self._keys(performance_id), args))
 
     async def require_availability(self, performance_id: str, version: int) -> None:
