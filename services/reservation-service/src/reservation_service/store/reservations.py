@@ -81,6 +81,9 @@ _INSERT_ENDED = """
 INSERT INTO ended_passes (pass_id, user_id, concert_id, cause, ended_at)
 VALUES (%s, %s, %s, %s, %s) ON DUPLICATE KEY UPDATE pass_id = pass_id
 """
+_PURGE_ENDED = """
+DELETE FROM ended_passes WHERE ended_at < NOW(6) - INTERVAL %s DAY ORDER BY ended_at LIMIT 1000
+"""
 _ENDED_PASSES = "SELECT pass_id FROM ended_passes WHERE pass_id IN %s"
 
 
@@ -288,6 +291,11 @@ async def end_pass(
 ) -> None:
     """From now on no request with this pass is granted."""
     await tx.execute(_INSERT_ENDED, (pass_id, user_id, concert_id, cause, ended_at))
+
+
+async def purge_ended_passes(tx: Transaction, days: int) -> int:
+    """Forget passes that ended longer ago than that; at most one batch."""
+    return await tx.execute(_PURGE_ENDED, (days,))
 
 
 async def ended_passes(session: Session, pass_ids: Collection[str]) -> frozenset[str]:

@@ -1,0 +1,5 @@
+"""``python -m reservation_service``."""
+
+from reservation_service.app import main
+
+main()
