@@ -73,6 +73,17 @@ def _name_the_process(service: str, instance: str) -> Processor:
     return add
 
 
+class _Stderr(logging.Handler):
+    """Writes to whatever ``sys.stderr`` is now: tests replace it between two lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+        except Exception:  # noqa: BLE001 - a log line must never end what it describes
+            self.handleError(record)
+
+
 def configure_logging(service: str, instance: str, level: str = "INFO") -> None:
     """Send every log of the process, the libraries' included, to stderr as masked JSON.
 
@@ -107,12 +118,11 @@ def configure_logging(service: str, instance: str, level: str = "INFO") -> None:
             structlog.processors.JSONRenderer(),
         ],
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(formatter)
     root = logging.getLogger()
-    for old in [one for one in root.handlers if getattr(one, "stagedoor", False)]:
-        root.removeHandler(old)
-    handler.stagedoor = True  # type: ignore[attr-defined] # so that a second call replaces it
+    for old in [one for one in root.handlers if isinstance(one, _Stderr)]:
+        root.removeHandler(old)  # a second call replaces the first
     root.addHandler(handler)
     root.setLevel(level)
     _quieten_libraries()

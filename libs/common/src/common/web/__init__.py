@@ -28,6 +28,7 @@ from common.web.dependencies import (
     from_state,
     next_cursor,
 )
+from common.web.limits import RateLimit
 from common.web.models import ItemPage, ProblemBody, RequestModel, ResponseModel
 from common.web.problems import problem_response, problems, standard_problem
 from common.web.requests import Router, deadline
@@ -44,6 +45,7 @@ __all__ = [
     "PageRequest",
     "ProblemBody",
     "QueuePass",
+    "RateLimit",
     "RequestModel",
     "ResourceId",
     "ResponseModel",

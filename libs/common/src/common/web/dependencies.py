@@ -25,6 +25,7 @@ async def _idempotency_key(
     idempotency_key: Annotated[
         str | None,
         Header(
+            alias="Idempotency-Key",
             description="Chosen by the client for one intended effect, e.g. a UUID; the same key"
             " with the same body gets the same answer for 24 h.",
             min_length=1,
@@ -54,7 +55,10 @@ def wait_seconds(prefer: str | None) -> float:
 async def _wait(
     prefer: Annotated[
         str | None,
-        Header(description="`wait=N`: seconds to wait for the outcome; default 2, at most 10."),
+        Header(
+            alias="Prefer",
+            description="`wait=N`: seconds to wait for the outcome; default 2, at most 10.",
+        ),
     ] = None,
 ) -> float:
     return wait_seconds(prefer)

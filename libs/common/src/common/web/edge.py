@@ -13,7 +13,7 @@ from common.logging import get_logger
 from common.tracing import continued, current_traceparent
 from common.web.dependencies import wait_seconds
 from common.web.problems import problem_response, standard_problem, unavailable_problem
-from common.web.requests import DEADLINE_SCOPE_KEY
+from common.web.requests import DEADLINE_SCOPE_KEY, HEADERS_SCOPE_KEY
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -146,6 +146,8 @@ class _Exchange:
         traceparent = current_traceparent()
         if traceparent:
             extra.append((b"traceparent", traceparent.encode()))
+        for name, value in self._scope.get(HEADERS_SCOPE_KEY, {}).items():
+            extra.append((name.lower().encode(), value.encode()))
         names = {key.lower() for key, _ in message["headers"]}
         if b"cache-control" not in names:
             extra.append((b"cache-control", b"no-store"))

@@ -53,7 +53,17 @@ def _codes(response: dict[str, Any]) -> list[str]:
     return []
 
 
+def _require_idempotency_key(operation: dict[str, Any]) -> None:
+    # Optional for FastAPI, so that we and not it answer for a missing one: 400, not 422.
+    for parameter in operation.get("parameters", []):
+        if parameter["name"] == "Idempotency-Key":
+            parameter["required"] = True
+            kinds = parameter["schema"].pop("anyOf")
+            parameter["schema"] |= next(kind for kind in kinds if kind["type"] == "string")
+
+
 def _complete(operation: dict[str, Any], path: str) -> None:
+    _require_idempotency_key(operation)
     responses = operation.setdefault("responses", {})
     # FastAPI's own 422 documents a body we never send.
     own = responses.get("422", {}).get("content", {})

@@ -11,6 +11,9 @@ from fastapi.routing import APIRoute
 LARGEST_INTEGER = 2**63 - 1
 DEEPEST_NESTING = 32
 DEADLINE_SCOPE_KEY = "stagedoor.deadline"
+"""Holds a function that moves the request's deadline."""
+HEADERS_SCOPE_KEY = "stagedoor.headers"
+"""Holds headers that whatever answers will carry, also an error."""
 _OVERRIDE = "__stagedoor_deadline_seconds__"
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
