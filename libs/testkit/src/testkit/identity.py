@@ -10,7 +10,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from common.ids import new_id
-from local_stack.credentials import PASS_KEY_ID, KeyFiles
+from local_stack.credentials import KeyFiles
 
 ISSUER = "https://identity.test"
 AUDIENCE = "stagedoor"
@@ -72,7 +72,7 @@ class QueuePass:
             **claims,
         }
         present = {name: value for name, value in body.items() if value is not None}
-        headers = {"kid": PASS_KEY_ID}
+        headers = {"kid": self.keys.pass_signing_key.stem}
         return jwt.encode(present, self._private_pem, algorithm="EdDSA", headers=headers)
 
     def __call__(self, user_id: str, concert_id: str, **claims: Any) -> dict[str, str]:
