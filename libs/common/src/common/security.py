@@ -105,6 +105,9 @@ def _user_id(claims: Mapping[str, Any]) -> str:
         raise TokenInvalid("sub is no user id")
     if not user_id.isprintable() or any("\ud800" <= char <= "\udfff" for char in user_id):
         raise TokenInvalid("sub is no user id")
+    # To SQL "fan " and "fan" are one and the same: the second would own the first one's wallet.
+    if user_id.endswith(" "):
+        raise TokenInvalid("sub is no user id")
     return user_id
 
 
