@@ -116,10 +116,8 @@ class Publisher:
                     )
                 )
                 for binding in queue.bindings:
-                    await declared.bind(
-                        await self._broker.declare_exchange(await self._exchange(binding.exchange)),
-                        binding.routing_key,
-                    )
+                    # By name: another service's exchange is not ours to declare.
+                    await declared.bind(binding.exchange.name, binding.routing_key)
 
     async def _exchange(self, exchange: Exchange) -> RabbitExchange:
         known = self._exchanges.get(exchange.name)
