@@ -48,7 +48,7 @@ logs: ## Follow the services' logs of the stack STACK
 
 .PHONY: verify
 verify: ## Check every invariant on the running stack STACK
-	@$(PREPARED) $(VENV)/python -m audit --stack $(STACK)
+	@$(PREPARED) $(VENV)/python -m local_stack.verify --stack $(STACK)
 
 .PHONY: test
 test: ## Every test, on real servers of its own

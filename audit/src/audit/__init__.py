@@ -2,12 +2,14 @@
 
 from audit.checker import check, check_snapshot
 from audit.facts import Facts, facts_of
+from audit.report import judge
 from audit.rule import QueryRule, Rule, Violation
 from audit.rules import ALL_RULES
-from audit.snapshot import Snapshot, Source, open_snapshot
+from audit.snapshot import SETTLE_SECONDS, Snapshot, Source, open_snapshot
 
 __all__ = [
     "ALL_RULES",
+    "SETTLE_SECONDS",
     "Facts",
     "QueryRule",
     "Rule",
@@ -17,5 +19,6 @@ __all__ = [
     "check",
     "check_snapshot",
     "facts_of",
+    "judge",
     "open_snapshot",
 ]

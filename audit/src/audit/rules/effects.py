@@ -68,5 +68,8 @@ class AvailabilityAgrees(QueryRule):
         SELECT c.seat_id, c.state AS shown, s.state AS truth
         FROM {concert}.seats c
         JOIN {reservation}.seats s ON s.seat_id = c.seat_id
-        WHERE c.state <> s.state AND s.changed_at < {settled}
+        WHERE c.state <> s.state AND NOT EXISTS (
+            SELECT 1 FROM {reservation}.reservations r
+            WHERE r.performance_id = s.performance_id AND r.changed_at >= {settled}
+        )
     """

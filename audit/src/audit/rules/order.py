@@ -8,13 +8,23 @@ from audit.snapshot import Snapshot
 
 
 class DecidedInBrokerOrder(QueryRule):
-    """A later request was decided before an earlier one of the same performance."""
+    """A request was decided before one of the same performance that was made well before it.
+
+    Requests made within five seconds of each other may reach the broker in either order; the
+    positions themselves are unique by constraint.
+    """
 
     invariant: ClassVar[int] = 4
     sql: ClassVar[str] = """
-        SELECT performance_id, COUNT(*) AS decisions, COUNT(DISTINCT lane_sequence) AS places
-        FROM {reservation}.reservations WHERE lane_sequence IS NOT NULL
-        GROUP BY performance_id HAVING COUNT(*) <> COUNT(DISTINCT lane_sequence)
+        SELECT reservation_id, performance_id, lane_position, requested_at, newest_before FROM (
+            SELECT reservation_id, performance_id, lane_position, requested_at,
+                MAX(requested_at) OVER (
+                    PARTITION BY performance_id ORDER BY lane_position
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                ) AS newest_before
+            FROM {reservation}.reservations WHERE lane_position IS NOT NULL
+        ) decided
+        WHERE newest_before > requested_at + INTERVAL 5 SECOND
     """
 
 

@@ -74,7 +74,7 @@ class ConfirmedHasOnePayment(QueryRule):
         FROM {reservation}.reservations r
         LEFT JOIN {payment}.payments p
             ON p.reservation_id = r.reservation_id AND p.state IN ('authorized', 'succeeded')
-        WHERE r.state = 'confirmed' AND r.decided_at < {settled}
+        WHERE r.state = 'confirmed' AND r.changed_at < {settled}
         GROUP BY r.reservation_id, r.payment_id
         HAVING COUNT(p.payment_id) <> 1
     """
@@ -93,7 +93,7 @@ class SucceededHasOneReservation(QueryRule):
                 COALESCE(r.payment_id, '') = p.payment_id
                 AND (
                     r.state = 'confirmed'
-                    OR (r.state = 'cancelled' AND r.updated_at >= {settled})
+                    OR (r.state = 'cancelled' AND r.changed_at >= {settled})
                 )
             )
     """
@@ -114,6 +114,6 @@ class ConfirmedInTime(QueryRule):
 
     invariant: ClassVar[int] = 3
     sql: ClassVar[str] = """
-        SELECT reservation_id, confirmed_at, hold_expires_at FROM {reservation}.reservations
-        WHERE confirmed_at IS NOT NULL AND confirmed_at > hold_expires_at
+        SELECT reservation_id, changed_at, hold_expires_at FROM {reservation}.reservations
+        WHERE state = 'confirmed' AND changed_at > hold_expires_at
     """
