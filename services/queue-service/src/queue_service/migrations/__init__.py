@@ -1,0 +1,1 @@
+"""Schema ``queue``: one DDL statement a revision, forward only."""
