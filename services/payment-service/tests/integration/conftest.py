@@ -347,12 +347,13 @@ class Fan:
         return await self._client.get(path, headers=self._headers, params=params)
 
     async def post(
-        self, path: str, body: Any, *, key: str | None = None, wait: float | None = None
+        self, path: str, body: Any, *, key: str | bytes | None = None, wait: float | None = None
     ) -> httpx.Response:
-        headers = self._headers | {"Idempotency-Key": key or new_id()}
+        headers: dict[str, str | bytes] = {**self._headers}
+        headers["Idempotency-Key"] = new_id() if key is None else key
         if wait is not None:
             headers["Prefer"] = f"wait={wait:.0f}"
-        return await self._client.post(path, headers=headers, json=body)
+        return await self._client.post(path, headers=headers, json=body)  # type: ignore[arg-type]
 
     async def charge(self, amount: int, key: str | None = None) -> httpx.Response:
         return await self.post("/wallet/charges", {"amount": amount}, key=key)

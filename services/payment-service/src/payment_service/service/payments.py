@@ -18,6 +18,7 @@ from payment_service.domain import (
     HoldExpired,
     InsufficientBalance,
     Payment,
+    PaymentInProgress,
     PaymentUnknown,
     ReservationUnknown,
 )
@@ -153,6 +154,11 @@ class Payments:
         try:
             change = Payment.authorize(payment_id, payable, wallet, rival=rival, now=now)
             await wallets.book(tx, change.transfers, now)
+        except PaymentInProgress:
+            # Is it this very request's, made by a rival call since we looked?
+            if await payments.by_request(tx, request.user_id, request.idempotency_key):
+                raise UniqueViolation(payments.ONE_PAYMENT_A_REQUEST) from None
+            raise
         except FINAL_REFUSALS as refusal:
             refused = Payment.refuse(payment_id, payable, now=now).payment
             answer = refusal_answer(refusal, refused)
