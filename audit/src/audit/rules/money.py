@@ -71,8 +71,9 @@ class OneDebitOneRefund(QueryRule):
     invariant: ClassVar[int] = 2
     sql: ClassVar[str] = """
         SELECT p.payment_id, p.state, p.amount,
-            SUM(l.kind = 'payment') AS debits, SUM(l.kind = 'refund') AS refunds,
-            SUM(l.amount) AS net
+            COALESCE(SUM(l.kind = 'payment'), 0) AS debits,
+            COALESCE(SUM(l.kind = 'refund'), 0) AS refunds,
+            COALESCE(SUM(l.amount), 0) AS net
         FROM {payment}.payments p
         LEFT JOIN {payment}.ledger_entries l
             ON l.payment_id = p.payment_id AND l.account = CONCAT('wallet:', p.user_id)
