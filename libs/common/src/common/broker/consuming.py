@@ -139,8 +139,12 @@ class Consumer:
         self._tasks.append(asyncio.create_task(work, name=name))
 
     async def _consumers_of(self, queue: str) -> int:
-        found = await self._broker.declare_queue(RabbitQueue(queue, declare=False))
-        return (await found.declare(timeout=5)).consumer_count or 0
+        # Past FastStream, which would remember the queue on this channel and consume it here:
+        # every lane would then share one channel, its delivery tags and its prefetch.
+        manager: ChannelManager = self._broker.config.channel_manager
+        channel = await manager.get_channel()
+        found = await channel.declare_queue(queue, passive=True, robust=False, timeout=5)
+        return found.declaration_result.consumer_count or 0
 
     async def _subscribe(
         self, queue: str, prefetch: int, receive: Callable[[RabbitMessage], Awaitable[None]]
