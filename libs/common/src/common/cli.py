@@ -169,9 +169,10 @@ def run(
     migrations_package: str,
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """Run one command of a service; the exit code.
+    """Run one command of a service; 0 when it is done.
 
-    0 done · 1 failed · 2 bad input, with one readable line on stderr.
+    Otherwise the process exits here, so that no caller can lose the code: 1 failed, 2 bad input,
+    with one readable line on stderr.
 
     Args:
         service_name: ``queue``, ``concert``, …
@@ -181,6 +182,19 @@ def run(
         arguments: default: the command line's.
     """
     options = _parser(service_name).parse_args(arguments)
+    code = _run(service_name, settings_class, create_app, migrations_package, options)
+    if code:
+        raise SystemExit(code)
+    return code
+
+
+def _run(
+    service_name: str,
+    settings_class: type[CommonSettings],
+    create_app: CreateApp,
+    migrations_package: str,
+    options: argparse.Namespace,
+) -> int:
     try:
         settings = settings_class()
     except ValidationError as error:

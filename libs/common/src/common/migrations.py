@@ -13,6 +13,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, create_engine, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from common.database import Database
@@ -35,7 +36,8 @@ def migrate(settings: CommonSettings, script_location: str | Path) -> None:
         script_location: folder with ``versions``, or the package that is one.
 
     Raises:
-        MigrationError: no migrator account, or another migration holds the lock for too long.
+        MigrationError: no migrator account, no such revisions, another migration holds the lock
+            for too long, or the server refused; what ran before stays.
     """
     user, password = settings.database_migrator_user, settings.database_migrator_password
     if user is None or password is None:
@@ -54,9 +56,13 @@ def migrate(settings: CommonSettings, script_location: str | Path) -> None:
     arguments: dict[str, Any] = {"connect_timeout": 5, "read_timeout": 600}
     if settings.database_tls_ca_file is not None:
         arguments["ssl"] = ssl.create_default_context(cafile=settings.database_tls_ca_file)
+    config = _config(script_location)
     engine = create_engine(url, connect_args=arguments, poolclass=NullPool)
-    with engine.connect() as connection:
-        _upgrade(connection, settings.database_schema, _config(script_location))
+    try:
+        with engine.connect() as connection:
+            _upgrade(connection, settings.database_schema, config)
+    except DBAPIError as error:
+        raise MigrationError(f"schema {settings.database_schema}: {error.orig}") from error
 
 
 def _upgrade(connection: Connection, schema: str, config: Config) -> None:
@@ -108,7 +114,10 @@ def _config(script_location: str | Path) -> Config:
 def _folder(script_location: str | Path) -> Path:
     if isinstance(script_location, Path):
         return script_location
-    spec = importlib.util.find_spec(script_location)
+    try:
+        spec = importlib.util.find_spec(script_location)
+    except ModuleNotFoundError:
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         raise MigrationError(f"no package {script_location}")
     return Path(next(iter(spec.submodule_search_locations)))

@@ -9,7 +9,7 @@ import hashlib
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib import resources
 from typing import Any
 
@@ -35,6 +35,8 @@ _log = structlog.get_logger(__name__)
 Argument = str | bytes | int | float
 
 _RETRIES = 2
+_SUBSCRIBERS = 16
+"""Connections beside those of commands, for those who listen."""
 _AWAY = (ClusterDownError, OutOfMemoryError, ReadOnlyError)
 _AWAY_PREFIXES = ("BUSY ", "MISCONF ", "NOREPLICAS ", "LOADING ")
 """Answers of a server that is there and yet cannot serve anybody just now."""
@@ -61,10 +63,28 @@ def _as_dependency() -> Iterator[None]:
         raise DependencyUnavailable("redis") from error
 
 
-class Pipeline(driver.client.Pipeline):
-    """Commands in one round trip, under the same deadline and errors as single ones."""
+class _Limits:
+    """One deadline for a call with all its retries, and a bound on calls at the same time.
 
-    timeout_seconds: float = 1.0
+    The driver's pool can lose the wake-up of a waiter when another one is cancelled. Nobody waits
+    in it, because nobody enters it without a slot.
+    """
+
+    def __init__(self, calls: int, timeout_seconds: float) -> None:
+        self._slots = asyncio.Semaphore(calls)
+        self._timeout_seconds = timeout_seconds
+
+    @asynccontextmanager
+    async def call(self) -> AsyncIterator[None]:
+        with _as_dependency():
+            async with asyncio.timeout(self._timeout_seconds), self._slots:
+                yield
+
+
+class Pipeline(driver.client.Pipeline):
+    """Commands in one round trip, under the same limits and errors as single ones."""
+
+    limits: _Limits
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         """Send what was collected.
@@ -72,44 +92,43 @@ class Pipeline(driver.client.Pipeline):
         Raises:
             DependencyUnavailable: no answer in time; some commands may have run.
         """
-        with _as_dependency():
-            async with asyncio.timeout(self.timeout_seconds):
-                return await super().execute(raise_on_error)
+        async with self.limits.call():
+            return await super().execute(raise_on_error)
 
 
 class Redis(driver.Redis):
-    """The driver's client with one deadline for a command and all its retries.
+    """The driver's client with limits of ours; made by `create_redis`.
 
     Raises:
         DependencyUnavailable: no answer in time; the command may have run.
     """
 
-    timeout_seconds: float = 1.0
+    limits: _Limits
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send one command; every method of the driver comes through here."""
-        with _as_dependency():
-            async with asyncio.timeout(self.timeout_seconds):
-                return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        async with self.limits.call():
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         """Collect commands; ``await pipeline.execute()`` sends them."""
         pipeline = Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
-        pipeline.timeout_seconds = self.timeout_seconds
+        pipeline.limits = self.limits
         return pipeline
 
 
 def create_redis(settings: CommonSettings) -> Redis:
     """A client; nothing is connected yet. Its owner awaits ``aclose()`` at the end."""
     password = settings.redis_password
+    timeout_seconds = settings.redis_timeout_seconds
     pool = driver.BlockingConnectionPool.from_url(
         settings.redis_url,
         username=settings.redis_username,
         password=password.get_secret_value() if password else None,
-        max_connections=settings.redis_pool_size,
-        timeout=settings.redis_timeout_seconds,
-        socket_timeout=settings.redis_timeout_seconds,
-        socket_connect_timeout=settings.redis_timeout_seconds,
+        max_connections=settings.redis_pool_size + _SUBSCRIBERS,
+        timeout=timeout_seconds,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
         socket_keepalive=True,
         socket_keepalive_options=_KEEPALIVE,
         retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), _RETRIES),
@@ -117,7 +136,7 @@ def create_redis(settings: CommonSettings) -> Redis:
     )
     client = Redis(connection_pool=pool)
     client.auto_close_connection_pool = True  # nobody shares it
-    client.timeout_seconds = settings.redis_timeout_seconds
+    client.limits = _Limits(settings.redis_pool_size, timeout_seconds)
     return client
 
 

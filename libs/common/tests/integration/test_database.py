@@ -10,6 +10,8 @@ from common.clock import Clock
 from common.database import CheckViolation, Database, Session, Transaction
 from common.errors import UniqueViolation
 from common.ids import new_id
+from common.settings import CommonSettings
+from testkit import eventually
 
 INSERT = "INSERT INTO account (id, name, balance, changed_at) VALUES (%s, %s, %s, NOW(6))"
 
@@ -144,10 +146,13 @@ class TestTransaction:
 
     async def test_an_error_rolls_everything_back(self, database: Database) -> None:
         id_ = new_id()
+
+        async def work(tx: Transaction) -> None:
+            await tx.execute(INSERT, (id_, id_, 7))
+            raise LookupError
+
         with pytest.raises(LookupError):
-            async with database.transaction() as tx:
-                await tx.execute(INSERT, (id_, id_, 7))
-                raise LookupError
+            await database.run(work)
         assert await balance(database, id_) is None
 
     async def test_affected_rows_are_changed_rows(self, database: Database) -> None:
@@ -173,13 +178,16 @@ class TestTransaction:
     async def test_a_swallowed_error_still_rolls_back(self, database: Database) -> None:
         taken = await account(database)
         id_ = new_id()
+
+        async def work(tx: Transaction) -> None:
+            await tx.execute(INSERT, (id_, id_, 1))
+            with pytest.raises(UniqueViolation):
+                await tx.execute(INSERT, (taken, new_id(), 1))
+            with pytest.raises(UniqueViolation):  # and nothing else can be done in it
+                await tx.execute(INSERT, (new_id(), new_id(), 1))
+
         with pytest.raises(UniqueViolation):
-            async with database.transaction() as tx:
-                await tx.execute(INSERT, (id_, id_, 1))
-                with pytest.raises(UniqueViolation):
-                    await tx.execute(INSERT, (taken, new_id(), 1))
-                with pytest.raises(UniqueViolation):  # and nothing else can be done in it
-                    await tx.execute(INSERT, (new_id(), new_id(), 1))
+            await database.run(work)
         assert await balance(database, id_) is None
 
     async def test_many_rows_are_one_statement(self, database: Database) -> None:
@@ -230,10 +238,13 @@ class TestTransaction:
 
     async def test_no_callback_without_a_commit(self, database: Database) -> None:
         called: list[int] = []
+
+        async def work(tx: Transaction) -> None:
+            tx.after_commit(lambda: called.append(1))
+            raise LookupError
+
         with pytest.raises(LookupError):
-            async with database.transaction() as tx:
-                tx.after_commit(lambda: called.append(1))
-                raise LookupError
+            await database.run(work)
         assert called == []
 
 
@@ -247,21 +258,16 @@ class TestReplica:
         assert database.replica_lag_seconds < 2
 
     async def test_the_clock_takes_the_databases_time(
-        self, database: Database, probe_settings: object
+        self, database: Database, probe_settings: CommonSettings
     ) -> None:
         clock = Clock()
         clock.synchronise(datetime(2000, 1, 1, tzinfo=UTC))
-        other = Database(probe_settings, clock=clock)  # type: ignore[arg-type]
-        await other.start()
-        try:
-            async with asyncio.timeout(5):
-                while clock.now().year == 2000:
-                    await asyncio.sleep(0.01)
-            async with database.primary() as session:
-                now = await session.fetch_value("SELECT NOW(6)")
-            assert abs((clock.now() - now).total_seconds()) < 0.5
-        finally:
-            await other.close()
+        other = await Database.connect(probe_settings, clock=clock)
+        await eventually(lambda: clock.now().year > 2000)
+        async with database.primary() as session:
+            now = await session.fetch_value("SELECT NOW(6)")
+        assert abs((clock.now() - now).total_seconds()) < 0.5
+        await other.close()
 
 
 def test_a_session_only_reads() -> None:

@@ -6,6 +6,7 @@ The fixtures are in `testkit.plugin`; everything a test imports by name is here.
 from testkit.applications import running
 from testkit.identity import Bearer, QueuePass
 from testkit.infrastructure import Infrastructure, SettingsFor
+from testkit.processes import environment
 from testkit.proxy import TcpProxy
 from testkit.spy import Published, Spy, SpyMessage
 from testkit.waiting import eventually
@@ -19,6 +20,7 @@ __all__ = [
     "Spy",
     "SpyMessage",
     "TcpProxy",
+    "environment",
     "eventually",
     "running",
 ]
