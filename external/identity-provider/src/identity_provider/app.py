@@ -28,7 +28,7 @@ class _Host:
     def __init__(self, settings: IdentityProviderSettings) -> None:
         self.settings = settings
         self.is_draining = False
-        self._keys = KeyStore(settings.identity_keys_dir)
+        self._keys = KeyStore(settings.data_dir / "keys")
 
     @property
     def is_ready(self) -> bool:

@@ -19,8 +19,8 @@ class IdentityProviderSettings(BaseSettings):
     identity_issuer: str
     """The ``iss`` of every token; also the base of the discovery document's addresses."""
     identity_audience: str = "stagedoor"
-    identity_keys_dir: Path
-    """Where the signing keys are kept between restarts."""
+    data_dir: Path
+    """Where the signing keys are kept between restarts, in ``keys/``."""
     token_ttl_seconds: Annotated[int, Field(ge=1, le=86_400)] = 3600
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     drain_seconds: Annotated[float, Field(gt=0)] = 5.0

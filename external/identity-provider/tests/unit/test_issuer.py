@@ -18,7 +18,7 @@ ISSUER = "http://issuer.test"
 
 @pytest.fixture
 def settings(tmp_path: Path) -> IdentityProviderSettings:
-    return IdentityProviderSettings(identity_issuer=ISSUER, identity_keys_dir=tmp_path / "keys")
+    return IdentityProviderSettings(identity_issuer=ISSUER, data_dir=tmp_path)
 
 
 def client_of(settings: IdentityProviderSettings) -> httpx.AsyncClient:
@@ -88,7 +88,7 @@ async def test_a_restart_keeps_tokens_and_the_signing_key(
 async def test_private_keys_are_for_the_owner_alone(
     client: httpx.AsyncClient, settings: IdentityProviderSettings
 ) -> None:
-    files = list(settings.identity_keys_dir.iterdir())
+    files = list((settings.data_dir / "keys").iterdir())
     assert len(files) == 1
     assert files[0].stat().st_mode & 0o077 == 0
 

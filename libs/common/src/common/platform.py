@@ -14,7 +14,7 @@ from fastapi import APIRouter, FastAPI
 
 from common import inbox, metrics
 from common.answers import Answers
-from common.asyncapi import describe
+from common.asyncapi import STREAM_TOPICS, describe
 from common.broker import Broker, OrderedSubscription, Subscription
 from common.clock import Clock
 from common.database import Database
@@ -99,7 +99,7 @@ class Platform:
             Stream(
                 settings.kafka_bootstrap, client_id=f"{settings.service_name} {settings.instance}"
             )
-            if settings.kafka_bootstrap and self.works
+            if settings.kafka_bootstrap and self.works and settings.service_name in STREAM_TOPICS
             else None
         )
         self._jobs = JobRunner(self.clock, self.lease)
