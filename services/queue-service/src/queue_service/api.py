@@ -110,7 +110,7 @@ class QueueModel(ResponseModel):
 class PolicyBody(RequestModel):
     """What to change; a field that is left out stays as it is."""
 
-    mode: Mode = Mode.OPEN
+    mode: Annotated[Mode, Field(strict=False)] = Mode.OPEN  # JSON can only say it as text
     opens_at: Annotated[
         Timestamp | None, Field(description="null: the earliest opening of the sale.")
     ] = None

@@ -82,6 +82,7 @@ class Door:
             if visit.then is None:
                 visit.then = asyncio.create_task(self._after(concert_id, visit))
             task = visit.then
+        task.add_done_callback(_retrieved)
         # Shielded: a caller that goes away must not cut short what others wait for.
         await asyncio.shield(task)
 
@@ -180,6 +181,12 @@ class Door:
         for concert_id, pass_ids in orphans.items():
             log.warning("orphans-ended", concert_id=concert_id, count=len(pass_ids))
             await self.end(concert_id, pass_ids, AdmissionEndCause.EXPIRED)
+
+
+def _retrieved(task: asyncio.Task[None]) -> None:
+    """Whoever waited was told; when all of them went away, nobody needs to be."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _count(events: Iterable[AdmissionEnded]) -> None:
