@@ -60,12 +60,20 @@ registries() {
         >"$root/etc/apt/apt.conf.d/90host" || true
     # pip: configuration files, certificates, and folders on this disk that they name.
     for file in /etc/pip.conf "$HOME/.pip/pip.conf" "$HOME/.config/pip/pip.conf" \
-        "${PIP_CONFIG_FILE:-}" "${PIP_CERT:-}" "${SSL_CERT_FILE:-}" "${REQUESTS_CA_BUNDLE:-}" \
-        /etc/ssl/certs/ca-certificates.crt /etc/hosts /etc/resolv.conf; do
+        "${PIP_CONFIG_FILE:-}" /etc/hosts /etc/resolv.conf; do
         [ -z "$file" ] || [ "$file" = /dev/null ] || copy "$file"
     done
-    env | grep -E '^(PIP_|SSL_CERT|REQUESTS_CA_BUNDLE|https?_proxy=|no_proxy=|HTTPS?_PROXY=|NO_PROXY=)' |
+    env | grep -E '^(PIP_|https?_proxy=|no_proxy=|HTTPS?_PROXY=|NO_PROXY=)' |
         sed "s/'/'\\\\''/g; s/=/='/; s/\$/'/; s/^/export /" >"$root/etc/registries.sh" || true
+    # Under a name of its own: installing the package ca-certificates writes the usual one anew.
+    for bundle in "${PIP_CERT:-}" "${SSL_CERT_FILE:-}" /etc/ssl/certs/ca-certificates.crt; do
+        [ -f "$bundle" ] || continue
+        cp -L "$bundle" "$root/etc/host-certificates.crt"
+        for name in PIP_CERT SSL_CERT_FILE REQUESTS_CA_BUNDLE; do
+            echo "export $name=/etc/host-certificates.crt" >>"$root/etc/registries.sh"
+        done
+        break
+    done
     cat /etc/pip.conf "$HOME/.pip/pip.conf" "$HOME/.config/pip/pip.conf" "$root/etc/registries.sh" \
         2>/dev/null | grep -oE "(file://)?/[A-Za-z0-9._/-]+" | sed 's#^file://##' | sort -u |
         while read -r path; do
@@ -105,7 +113,7 @@ inside() { # in its own mount and process namespace; see the call
         started=$(date +%s)
         # PATH without /usr/sbin, as a login of an ordinary user has it
         env -i HOME=/root LANG=C.UTF-8 TERM=dumb PATH=/usr/local/bin:/usr/bin:/bin \
-            chroot "$root" /bin/sh -c ". /etc/registries.sh; cd /stagedoor && $command" \
+            "$(command -v chroot)" "$root" /bin/sh -c ". /etc/registries.sh; cd /stagedoor && $command" \
             >"$fresh/$number.log" 2>&1 </dev/null && code=0 || code=$?
         tail -n 25 "$fresh/$number.log" >&2
         say "── exit $code after $(($(date +%s) - started)) s ($fresh/$number.log)"

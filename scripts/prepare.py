@@ -16,7 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,7 +53,7 @@ DEBIAN_PACKAGES: dict[str, tuple[str, ...]] = {
 SERVICES_OF_PACKAGES = ("redis-server", "rabbitmq-server", "nginx", "epmd")
 
 
-class Unprepared(Exception):
+class NotPreparedError(Exception):
     """This machine cannot be made ready; the text is one line for a person."""
 
 
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if sys.version_info < OLDEST_PYTHON:
             found = ".".join(map(str, sys.version_info[:2]))
-            raise Unprepared(f"Python 3.11 or newer is needed; this is {found}")
+            raise NotPreparedError(f"Python 3.11 or newer is needed; this is {found}")
         missing = missing_packages()
         if missing and os.geteuid() != 0:
             return in_container(chosen.command, missing)
@@ -77,11 +77,11 @@ def main(arguments: Sequence[str]) -> int:
                 install_packages(missing)
             if not chosen.packages_only:
                 prepare_venv()
-    except Unprepared as reason:
+    except NotPreparedError as reason:
         say(f"✗ {reason}")
         return 2
     if chosen.command:
-        os.execvp(chosen.command[0], chosen.command)  # noqa: S606 - the Makefile's own command
+        os.execvp(chosen.command[0], chosen.command)
     return 0
 
 
@@ -129,7 +129,9 @@ def can_make_venv() -> bool:
 def install_packages(packages: list[str]) -> None:
     """Install without starting a daemon, now or at the next boot, and without removing anything."""
     if shutil.which("apt-get") is None:
-        raise Unprepared(f"missing, and there is no apt-get to install them: {' '.join(packages)}")
+        raise NotPreparedError(
+            f"missing, and there is no apt-get to install them: {' '.join(packages)}"
+        )
     say(f"Installing from the distribution: {' '.join(packages)}")
     new_services = [name for name in SERVICES_OF_PACKAGES if not has_service(name)]
     log = ROOT / ".stack" / "apt.log"
@@ -150,7 +152,7 @@ def install_packages(packages: list[str]) -> None:
                 output.flush()
                 errors = [ln for ln in log.read_text().splitlines() if ln.startswith("E: ")]
                 why = (errors or ["see the log"])[0].removeprefix("E: ")
-                raise Unprepared(f"apt-get {arguments[0]} failed: {why} ({log})")
+                raise NotPreparedError(f"apt-get {arguments[0]} failed: {why} ({log})")
 
         apt("update")
         apt("install", "--no-remove", "--no-install-recommends", *packages)
@@ -237,7 +239,11 @@ def pip(*arguments: str) -> None:
     ]
     environment = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}
     done = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, text=True, capture_output=True,
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        capture_output=True,
         check=False,
     )
     if done.returncode != 0:
@@ -245,7 +251,7 @@ def pip(*arguments: str) -> None:
         log.write_text(done.stdout + done.stderr)
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         why = (errors or ["see the log"])[-1].removeprefix("ERROR: ")
-        raise Unprepared(f"pip failed: {why} ({log})")
+        raise NotPreparedError(f"pip failed: {why} ({log})")
 
 
 def stamped(name: str, value: str) -> bool:
@@ -274,7 +280,7 @@ def in_container(command: list[str], missing: list[str]) -> int:
     ``.venv`` and ``.stack`` stay the caller's.
     """
     if not docker_works():
-        raise Unprepared(
+        raise NotPreparedError(
             f"missing: {' '.join(missing)}. Install them, or run this as root, or start Docker"
         )
     if not command:
@@ -300,10 +306,10 @@ def in_container(command: list[str], missing: list[str]) -> int:
     docker("exec", "--user", "0", name, "sh", "-ec", setup)
     script = str(ROOT / "scripts" / "prepare.py")
     docker("exec", "--user", "0", name, "python3", script, "--packages-only")
+    inner = ["python3", script, "--", *command]
     terminal = ["--tty"] if sys.stdout.isatty() else []
     done = subprocess.run(
-        ["docker", "exec", "--interactive", *terminal, "--user", ids, name]
-        + ["python3", script, "--", *command],
+        ["docker", "exec", "--interactive", *terminal, "--user", ids, name, *inner],
         check=False,
     )
     return done.returncode
@@ -325,7 +331,7 @@ def docker(*arguments: str) -> None:
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise Unprepared(f"docker {arguments[0]} failed: {last}")
+        raise NotPreparedError(f"docker {arguments[0]} failed: {last}")
 
 
 if __name__ == "__main__":

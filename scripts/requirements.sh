@@ -6,10 +6,9 @@ cd "$(dirname "$0")/.."
 command -v uv >/dev/null || { echo "✗ uv is needed: https://docs.astral.sh/uv/" >&2; exit 2; }
 for name in base dev; do
     uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-        --no-emit-index-url --no-emit-find-links \
         --output-file "requirements/$name.txt" "requirements/$name.in"
 done
-if grep -nE 'https?://|index-url|find-links' requirements/*.txt; then
+if grep -nE '://|^--' requirements/*.txt; then
     echo "✗ a compiled file names a host" >&2
     exit 1
 fi

@@ -12,6 +12,7 @@ start. Stacks of one or of two clones run side by side.
 from local_stack.credentials import Credentials
 from local_stack.errors import StackError
 from local_stack.ports import Ports
-from local_stack.stack import Program, Stack
+from local_stack.stack import Stack
+from local_stack.supervisor import Program
 
 __all__ = ["Credentials", "Ports", "Program", "Stack", "StackError"]

@@ -93,9 +93,7 @@ def _status(stack: Stack, _: argparse.Namespace, console: Console) -> int:
         table.add_column(column)
     for program in programs:
         state = f"[{_STYLES.get(program.state, 'red')}]{program.state}[/]"
-        table.add_row(
-            program.name, state, str(stack.ports.of(program.name)), program.description
-        )
+        table.add_row(program.name, state, str(stack.ports.of(program.name)), program.description)
     console.print(table)
     _say_where(stack, console, infrastructure_only=False)
     return 0 if all(program.running for program in programs) else 1

@@ -15,13 +15,13 @@ from cryptography.hazmat.primitives.serialization import (
 
 from local_stack.layout import SERVICES
 
-PASS_KEY_ID = "pass-1"
+PASS_KEY_ID = "pass-1"  # noqa: S105 - a key's public name
 """``kid`` of the queue passes' first signing key; stem of its public PEM file."""
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """Passwords by account. The dictionaries are keyed by service: queue, concert, …
+    """Passwords by account. The dictionaries are keyed by service (``queue``, ``concert``, …).
 
     Accounts: ``<service>_service`` and ``<service>_migrator`` in MariaDB; ``<service>`` in Redis
     and RabbitMQ.
@@ -105,9 +105,7 @@ class KeyFiles:
         key = Ed25519PrivateKey.generate()
         private_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         write_secret(self.pass_signing_key, private_pem.decode())
-        public_pem = key.public_key().public_bytes(
-            Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
-        )
+        public_pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         write_secret(public, public_pem.decode())
 
 

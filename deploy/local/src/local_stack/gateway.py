@@ -16,20 +16,15 @@ from local_stack.services import replica_names
 from local_stack.supervisor import ProgramSpec
 
 NAME = "gateway"
+_PLACEHOLDER = r"@(?:(?P<escaped>(?!))|(?P<named>(?!))|\{(?P<braced>[a-z_]+)\}|(?P<invalid>\{))"
 
 
 class Template(string.Template):
     """``@{name}``: nginx has the dollar sign for itself."""
 
     delimiter = "@"
-    pattern = r"""
-        @(?:
-            (?P<escaped>(?!)) |
-            (?P<named>(?!)) |
-            \{(?P<braced>[a-z_]+)\} |
-            (?P<invalid>\{)
-        )
-    """
+    # string.Template compiles the text when the class is made; typeshed knows the result only.
+    pattern = _PLACEHOLDER  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)

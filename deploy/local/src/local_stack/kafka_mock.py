@@ -48,9 +48,7 @@ class MockCluster:
 
     def create_topic(self, name: str, partitions: int) -> None:
         """Make a topic."""
-        code = self._library.rd_kafka_mock_topic_create(
-            self._cluster, name.encode(), partitions, 1
-        )
+        code = self._library.rd_kafka_mock_topic_create(self._cluster, name.encode(), partitions, 1)
         if code:
             raise RuntimeError(f"topic {name}: librdkafka error {code}")
 

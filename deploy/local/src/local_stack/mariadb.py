@@ -4,6 +4,7 @@ import getpass
 import hashlib
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
@@ -83,7 +84,7 @@ def data_directory(layout: Layout, which: str) -> Path:
     return layout.data / which
 
 
-def socket(layout: Layout, which: str) -> Path:
+def socket_file(layout: Layout, which: str) -> Path:
     """Unix socket, for root only."""
     return layout.run / f"{which}.sock"
 
@@ -95,7 +96,7 @@ def render(layout: Layout, ports: Ports) -> None:
             _CONFIGURATION.format(
                 user=getpass.getuser() if os.getuid() else "root",
                 datadir=data_directory(layout, which),
-                socket=socket(layout, which),
+                socket=socket_file(layout, which),
                 pid_file=layout.run / f"{which}.pid",
                 port=ports.of(which),
                 server_id=number,
@@ -152,18 +153,24 @@ def initialise(layout: Layout) -> None:
 def root(layout: Layout, which: str) -> Iterator[DictCursor]:
     """A cursor of the database's root, by unix socket (nobody else can reach it)."""
     connection = pymysql.connect(
-        unix_socket=str(socket(layout, which)),
         user=getpass.getuser() if os.getuid() else "root",
-        connect_timeout=2,
         read_timeout=30,
         autocommit=True,
         cursorclass=DictCursor,
+        defer_connect=True,
     )
-    try:
-        with connection.cursor() as cursor:
-            yield cursor
-    finally:
-        connection.close()
+    # PyMySQL would leave its own socket open when the server is not there yet.
+    with socket.socket(socket.AF_UNIX) as opened:
+        try:
+            opened.connect(str(socket_file(layout, which)))
+        except OSError as reason:
+            raise pymysql.OperationalError(f"{which} does not listen: {reason}") from reason
+        connection.connect(opened)
+        try:
+            with connection.cursor() as cursor:
+                yield cursor
+        finally:
+            connection.close()
 
 
 def answers(layout: Layout, which: str) -> bool:
@@ -253,10 +260,15 @@ def provision_replica(layout: Layout, ports: Ports, credentials: Credentials) ->
                 " master_heartbeat_period=1, master_use_gtid=slave_pos",
                 (ports.mariadb_primary, credentials.database_replication),
             )
-        if not same or status is None or "No" in {
-            status["Slave_IO_Running"],
-            status["Slave_SQL_Running"],
-        }:
+        if (
+            not same
+            or status is None
+            or "No"
+            in {
+                status["Slave_IO_Running"],
+                status["Slave_SQL_Running"],
+            }
+        ):
             cursor.execute("START SLAVE")
 
 

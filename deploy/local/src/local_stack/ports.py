@@ -86,7 +86,7 @@ class Ports:
         return self.of("kafka")
 
     def replica(self, service: str, number: int) -> int:
-        """HTTP port of the numbered replica (from 1) of ``queue``, ``concert``, …"""
+        """HTTP port of the numbered replica (from 1) of a service (``queue``, …)."""
         return self.of(f"{service}-service-{number}")
 
     def all(self) -> list[int]:

@@ -50,9 +50,7 @@ _ERLANG_ARGUMENTS = (
 _ANY_EVENTS = "|".join(SERVICES)
 
 
-def render(
-    layout: Layout, ports: Ports, credentials: Credentials, *, test_accounts: bool
-) -> None:
+def render(layout: Layout, ports: Ports, credentials: Credentials, *, test_accounts: bool) -> None:
     """Write the node's configuration, plugins and definitions."""
     definitions = layout.secrets / "rabbitmq-definitions.json"
     write_secret(
@@ -204,8 +202,10 @@ def _exchange(vhost: str, name: str, kind: str) -> dict[str, Any]:
 
 
 def _user(name: str, password: str, tags: str) -> dict[str, Any]:
-    """RabbitMQ's salted hash. The salt follows from the password, so that the file is the same
-    at every start."""
+    """A user with RabbitMQ's salted hash of the password.
+
+    The salt follows from the password, so that the file is the same at every start.
+    """
     salt = hashlib.sha256(b"stagedoor" + name.encode() + password.encode()).digest()[:4]
     hashed = salt + hashlib.sha256(salt + password.encode()).digest()
     return {

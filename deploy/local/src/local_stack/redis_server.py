@@ -44,9 +44,7 @@ def data_directory(layout: Layout) -> Path:
     return layout.data / NAME
 
 
-def render(
-    layout: Layout, ports: Ports, credentials: Credentials, *, test_accounts: bool
-) -> None:
+def render(layout: Layout, ports: Ports, credentials: Credentials, *, test_accounts: bool) -> None:
     """Write configuration and access list."""
     data_directory(layout).mkdir(parents=True, exist_ok=True)
     acl_file = layout.secrets / "redis.acl"

@@ -33,16 +33,16 @@ def programs(layout: Layout, ports: Ports) -> list[ProgramSpec]:
         )
         for fake in FAKES
     ]
-    for service in SERVICES:
-        for number in range(1, REPLICAS + 1):
-            specs.append(
-                ProgramSpec(
-                    name=f"{service}-service-{number}",
-                    command=(python, "-m", f"{service}_service", "serve"),
-                    environment=environment(layout, ports, service, number),
-                    stop_wait_seconds=DRAIN_SECONDS + 5,
-                )
-            )
+    specs += [
+        ProgramSpec(
+            name=f"{service}-service-{number}",
+            command=(python, "-m", f"{service}_service", "serve"),
+            environment=environment(layout, ports, service, number),
+            stop_wait_seconds=DRAIN_SECONDS + 5,
+        )
+        for service in SERVICES
+        for number in range(1, REPLICAS + 1)
+    ]
     return specs
 
 

@@ -53,14 +53,21 @@ class Stack:
         test_accounts: whether accounts for tests exist (``test-admin``, and the services' own
             may use schemas ``<service>_…`` and Redis keys ``<service>_…``). Default: only in
             stacks whose name begins with ``test``.
+        limits: what the gateway grants one client address.
     """
 
     def __init__(
-        self, name: str, *, root: Path | None = None, test_accounts: bool | None = None
+        self,
+        name: str,
+        *,
+        root: Path | None = None,
+        test_accounts: bool | None = None,
+        limits: gateway.Limits | None = None,
     ) -> None:
         self.name = name
         self.layout = Layout(name=name, root=(root or repository()).resolve())
         self.test_accounts = name.startswith("test") if test_accounts is None else test_accounts
+        self.limits = limits or gateway.Limits()
         self._supervisor = Supervisor(self.layout)
 
     # What a stack is told and tells
@@ -206,9 +213,7 @@ class Stack:
 
     def add_vhost(self, vhost: str) -> None:
         """A RabbitMQ vhost with the accounts, rights and exchanges of the main one."""
-        rabbitmq.add_vhost(
-            self.ports, self.credentials, vhost, test_accounts=self.test_accounts
-        )
+        rabbitmq.add_vhost(self.ports, self.credentials, vhost, test_accounts=self.test_accounts)
 
     def remove_vhost(self, vhost: str) -> None:
         """Delete a vhost and all that is in it."""
@@ -244,7 +249,7 @@ class Stack:
         mariadb.render(self.layout, ports)
         redis_server.render(self.layout, ports, passwords, test_accounts=self.test_accounts)
         rabbitmq.render(self.layout, ports, passwords, test_accounts=self.test_accounts)
-        gateway.render(self.layout, ports, gateway.Limits())
+        gateway.render(self.layout, ports, self.limits)
         render(self.layout, self._specs(ports))
         if running:
             self._supervisor.reload()
@@ -284,9 +289,7 @@ class Stack:
         mariadb.initialise(self.layout)
         self._supervisor.start_programs([mariadb.PRIMARY, mariadb.REPLICA])
         self._wait_for([mariadb.PRIMARY, mariadb.REPLICA])
-        mariadb.provision_primary(
-            self.layout, self.credentials, test_accounts=self.test_accounts
-        )
+        mariadb.provision_primary(self.layout, self.credentials, test_accounts=self.test_accounts)
         mariadb.provision_replica(self.layout, self.ports, self.credentials)
         self.wait_for_replica(READY_TIMEOUT_SECONDS)
         report("MariaDB primary and replica are ready")
@@ -369,9 +372,7 @@ class Stack:
 def _ready(port: int) -> bool:
     """Whether a service or fake says that it is ready."""
     try:
-        answer = httpx.get(
-            f"http://127.0.0.1:{port}/health/ready", timeout=2, trust_env=False
-        )
+        answer = httpx.get(f"http://127.0.0.1:{port}/health/ready", timeout=2, trust_env=False)
     except httpx.HTTPError:
         return False
     return answer.is_success

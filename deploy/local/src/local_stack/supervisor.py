@@ -165,8 +165,11 @@ class Supervisor:
             time.sleep(0.02)
 
     def reload(self) -> None:
-        """Take over the configuration as rendered now; running programs whose section did not
-        change keep running, the others stop (they are started again by the caller)."""
+        """Take over the configuration as rendered now.
+
+        Running programs whose section did not change keep running; the others stop, the caller
+        starts them again.
+        """
         ((added, changed, removed),) = self._call("reloadConfig")
         for name in (*changed, *removed):
             self._call("stopProcessGroup", name)
