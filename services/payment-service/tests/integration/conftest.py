@@ -109,12 +109,14 @@ def new_fan() -> str:
     return f"fan-{new_id()}"
 
 
-def new_hold(user_id: str, amount: int = 30_000, seconds: float = 300) -> Hold:
+def new_hold(
+    user_id: str, amount: int = 30_000, seconds: float = 300, concert_id: str | None = None
+) -> Hold:
     return Hold(
         user_id=user_id,
         amount=amount,
         reservation_id=new_id(),
-        concert_id=new_id(),
+        concert_id=concert_id or new_id(),
         performance_id=new_id(),
         seat_ids=(new_id(), new_id()),
         expires_at=datetime.now(UTC) + timedelta(seconds=seconds),
@@ -272,8 +274,9 @@ class Reservations:
         amount: int = 30_000,
         seconds: float = 300,
         verdict: Verdict | None = None,
+        concert_id: str | None = None,
     ) -> Hold:
-        hold = new_hold(user_id, amount, seconds)
+        hold = new_hold(user_id, amount, seconds, concert_id)
         if verdict is not None:
             self._verdicts[hold.reservation_id] = (hold, verdict)
         await self.publish(hold.held())
