@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
@@ -109,7 +110,7 @@ def _serve(app: FastAPI, settings: CommonSettings) -> int:
     )
 
 
-def _migrate(settings: CommonSettings, migrations: str) -> int:
+def _migrate(settings: CommonSettings, migrations: str | Path) -> int:
     migrate(settings, migrations)
     log.info("migrated", schema=settings.database_schema)
     return 0
@@ -166,7 +167,7 @@ def run(
     service_name: str,
     settings_class: type[CommonSettings],
     create_app: CreateApp,
-    migrations_package: str,
+    migrations_package: str | Path,
     arguments: Sequence[str] | None = None,
 ) -> int:
     """Run one command of a service; 0 when it is done.
@@ -178,7 +179,7 @@ def run(
         service_name: ``queue``, ``concert``, …
         settings_class: built from the environment.
         create_app: ``create_app(settings, role) -> FastAPI`` of the composition root.
-        migrations_package: import name, e.g. ``payment_service.migrations``.
+        migrations_package: import name, e.g. ``payment_service.migrations``, or folder.
         arguments: default: the command line's.
     """
     options = _parser(service_name).parse_args(arguments)
@@ -192,7 +193,7 @@ def _run(
     service_name: str,
     settings_class: type[CommonSettings],
     create_app: CreateApp,
-    migrations_package: str,
+    migrations_package: str | Path,
     options: argparse.Namespace,
 ) -> int:
     try:

@@ -129,11 +129,11 @@ def configure_logging(service: str, instance: str, level: str = "INFO") -> None:
 
 
 def _quieten_libraries() -> None:
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "faststream"):
+    for name in ("uvicorn", "uvicorn.access", "faststream"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = name != "uvicorn.access"  # our own access log replaces it
-    for name in ("httpx", "httpcore", "aiokafka", "aiormq", "aio_pika", "alembic"):
+    for name in ("uvicorn", "httpx", "httpcore", "aiokafka", "aiormq", "aio_pika", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import APIRouter, FastAPI
@@ -70,12 +71,12 @@ class Platform:
     Args:
         settings: of the service.
         role: ``api`` serves routes, ``worker`` consumes, relays and runs jobs, ``all`` does both.
-        migrations: import name of the service's migrations package; readiness waits until the
+        migrations: import name or folder of the service's migrations; readiness waits until the
             schema has its newest revision.
     """
 
     def __init__(
-        self, settings: CommonSettings, role: Role = "all", *, migrations: str | None = None
+        self, settings: CommonSettings, role: Role = "all", *, migrations: str | Path | None = None
     ) -> None:
         self.settings = settings
         self.role = role

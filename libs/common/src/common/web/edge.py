@@ -22,7 +22,7 @@ MARGIN_SECONDS = 0.9
 """What a request may take beyond its wait: no answer later than 3 s at the default wait."""
 
 _QUIET_PATHS = ("/health/", "/metrics")
-_FAILED = 500
+_LONGEST_PATH = 200
 
 log = get_logger("access")
 
@@ -166,12 +166,11 @@ class _Exchange:
 
     def _log(self, started: float, *, cancelled: bool = False) -> None:
         path = self._scope["path"]
-        quiet = path.startswith(_QUIET_PATHS) and 0 < self._status < _FAILED
-        (log.debug if quiet else log.info)(
+        (log.debug if path.startswith(_QUIET_PATHS) else log.info)(
             "request",
             method=self._scope["method"],
-            # The route's template: ids in paths are no secret, but a query string may be one.
-            path=path,
+            # Ids in paths are no secret; a query string may hold one.
+            path=path[:_LONGEST_PATH],
             status=self._status or None,
             milliseconds=round((time.perf_counter() - started) * 1000, 1),
             cancelled=cancelled or self._disconnected,
