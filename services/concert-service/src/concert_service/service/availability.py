@@ -26,7 +26,7 @@ answer (``max-age=1``), what a client shows is at most two seconds old."""
 MAX_REPLICA_LAG_SECONDS = 0.6
 MAX_SEATS_HELD = 1_000_000
 """Seats of all performances whose availability one process holds; about 100 bytes each."""
-_SEATS_PER_READ = 10_000
+_SEATS_PER_READ = 5_000
 
 _timestamp = TypeAdapter(Timestamp)
 

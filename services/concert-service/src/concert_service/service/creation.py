@@ -6,11 +6,13 @@ is written belongs to drafts; drafts that never end are cleared by a job.
 """
 
 import asyncio
+import gc
 import gzip
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -104,6 +106,7 @@ class Creation:
         self._outbox = outbox
         self._documents = documents
         self._clock = clock
+        self._preparing = asyncio.Lock()
 
     async def create(self, order: NewConcert) -> CreatedConcert:
         """Create the concert with all its performances.
@@ -113,7 +116,8 @@ class Creation:
             DependencyUnavailable: nothing of it exists for anybody.
             OutcomeUnknown: it may exist; the list of concerts tells.
         """
-        plan, seats = await asyncio.to_thread(_prepare, order)
+        async with self._preparing:
+            plan, seats = await asyncio.to_thread(_prepare, order)
         now = self._clock.now()
         concert = _concert_row(order, plan, seats, now)
         rows = [_performance_row(concert, dates, len(seats), now) for dates in order.performances]
@@ -220,7 +224,26 @@ def scheduled(concert: ConcertRow, draft: _Draft) -> Iterator[PerformanceSchedul
         )
 
 
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Pause the garbage collector; one caller at a time.
+
+    A big plan is hundreds of thousands of objects that all live: looking for garbage among them
+    again and again takes three times as long as making them.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def _prepare(order: NewConcert) -> tuple[SeatingPlan, tuple[PlannedSeat, ...]]:
+    with _collector_paused():
+        return _planned(order)
+
+
+def _planned(order: NewConcert) -> tuple[SeatingPlan, tuple[PlannedSeat, ...]]:
     plan = parse_plan(order.seating_plan)
     errors = check_prices(plan, order.prices)
     if errors:
@@ -283,24 +306,32 @@ def _performance_row(
 
 def _seat_map(draft: _Draft, order: NewConcert) -> tuple[str, bytes]:
     """Entity tag and gzipped body of the answer that never changes (a `SeatMapView`)."""
-    document = {
-        "performance_id": draft.row.performance_id,
-        "version": 1,
-        "seats": [
-            {
-                "seat_id": seat_id,
-                "seat_guid": seat.seat_guid,
-                "label": seat.label,
-                "category": seat.category,
-                "price": {"amount": seat.price, "currency": order.currency},
-                "position": seat.position,
-            }
-            for seat_id, seat in draft.seats
-        ],
-        "plan": order.seating_plan,
-    }
-    body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    seats = b",".join(
+        _json(
+            [
+                {
+                    "seat_id": seat_id,
+                    "seat_guid": seat.seat_guid,
+                    "label": seat.label,
+                    "category": seat.category,
+                    "price": {"amount": seat.price, "currency": order.currency},
+                    "position": seat.position,
+                }
+                for seat_id, seat in chunk
+            ]
+        )[1:-1]
+        for chunk in _chunks(draft.seats, SEATS_PER_STATEMENT)
+    )
+    body = b'{"performance_id":"%s","version":1,"seats":[%s],"plan":%s}' % (
+        draft.row.performance_id.encode(),
+        seats,
+        _json(order.seating_plan),
+    )
     return hashlib.sha256(body).hexdigest(), gzip.compress(body, compresslevel=6, mtime=0)
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
