@@ -45,6 +45,7 @@ _KEEPALIVE = {
     socket.TCP_KEEPIDLE: 5,
     socket.TCP_KEEPINTVL: 2,
     socket.TCP_KEEPCNT: 3,
+    socket.TCP_USER_TIMEOUT: 10_000,
 }
 
 
@@ -127,7 +128,9 @@ def create_redis(settings: CommonSettings) -> Redis:
         password=password.get_secret_value() if password else None,
         max_connections=settings.redis_pool_size + _SUBSCRIBERS,
         timeout=timeout_seconds,
-        socket_timeout=timeout_seconds,
+        # No socket_timeout: the driver would keep it by asyncio.wait_for, which on Python 3.11 now
+        # and then swallows a cancellation, and with it our own deadline.
+        socket_timeout=None,
         socket_connect_timeout=timeout_seconds,
         socket_keepalive=True,
         socket_keepalive_options=_KEEPALIVE,

@@ -215,7 +215,8 @@ class Relay:
             rows = [OutboxRow(**row) for row in found.rows]
             if not rows:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._wake.wait()
                 continue
             confirmed = await self._send(rows)
             if confirmed:
@@ -250,7 +251,8 @@ class Relay:
         """Wait, longer after every failure; only stopping cuts it short."""
         longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(failures, 10))
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), random.uniform(longest / 2, longest))
+            async with asyncio.timeout(random.uniform(longest / 2, longest)):
+                await self._stopping.wait()
 
     async def _measure(self, session: _LockedSession) -> None:
         if time.monotonic() - self._measured_at < MEASURE_SECONDS:
