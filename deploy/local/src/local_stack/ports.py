@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from local_stack.layout import FAKES, REPLICAS, SERVICES
 BLOCK_SIZE = 32
 FIRST_BLOCK = 20_000
 BLOCK_COUNT = 390  # up to 32,479: below the ephemeral range (32,768)
+POLL_SECONDS = 0.05
 DEMO_GATEWAY = 8080
 """Where people look for the gateway of the stack ``demo``."""
 
@@ -104,6 +106,16 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def become_free(ports: Ports, timeout_seconds: float) -> bool:
+    """Wait until nothing listens on any of the ports; False when that did not happen in time."""
+    deadline = time.monotonic() + timeout_seconds
+    while not all(is_free(port) for port in ports.all()):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
 
 
 def choose(stack_directory: Path, *, wants_demo_gateway: bool) -> Ports:

@@ -101,7 +101,9 @@ def programs(layout: Layout, ports: Ports) -> list[ProgramSpec]:
                 # that signals reach the process that supervisord knows.
                 "RUNNING_UNDER_SYSTEMD": "1",
             },
-            stop_wait_seconds=30,
+            # It has closed listeners, connections and stores within a fraction of a second, then
+            # idles for five more before the Erlang machine ends. A kill loses nothing confirmed.
+            stop_wait_seconds=2,
         ),
     ]
 

@@ -106,11 +106,7 @@ def fake_environment(layout: Layout, ports: Ports, fake: str) -> dict[str, str]:
         "DATA_DIR": str(data),
     }
     if fake == "identity-provider":
-        return {
-            **settings,
-            **_identity(ports),
-            "SIGNING_KEY_FILE": str(layout.secrets / "identity-provider-signing-key.pem"),
-        }
+        return {**settings, **_identity(ports)}
     return {**settings, "KAFKA_BOOTSTRAP": kafka.bootstrap(ports), "KAFKA_TOPIC": kafka.TOPIC}
 
 

@@ -34,6 +34,8 @@ READY_TIMEOUT_SECONDS = 90.0
 """Longest wait for one part to answer after it was started."""
 STOP_TIMEOUT_SECONDS = 45.0
 MIGRATE_TIMEOUT_SECONDS = 120.0
+PORTS_FREE_TIMEOUT_SECONDS = 2.0
+"""The kernel closes a killed process's sockets a moment after the process is gone."""
 POLL_SECONDS = 0.05
 
 Report = Callable[[str], None]
@@ -184,6 +186,10 @@ class Stack:
         """Every program, or nothing when the stack is down."""
         return self._supervisor.programs() if self._supervisor.alive() else []
 
+    def status_of(self, program: str) -> Program:
+        """One program as the supervisor sees it now."""
+        return self._supervisor.program(program)
+
     def pid_of(self, program: str) -> int:
         """Process id of a running program, such as ``queue-service-1``.
 
@@ -259,7 +265,7 @@ class Stack:
     def _choose_ports(self, report: Report) -> None:
         """Keep the ports of the last start while they are free; else take others and say so."""
         before = port_blocks.recall(self._stack_file)
-        if before and all(port_blocks.is_free(port) for port in before.all()):
+        if before and port_blocks.become_free(before, PORTS_FREE_TIMEOUT_SECONDS):
             return
         wants_demo_gateway = self.name == "demo"
         chosen = port_blocks.choose(self.directory, wants_demo_gateway=wants_demo_gateway)
