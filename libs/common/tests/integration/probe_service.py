@@ -55,15 +55,17 @@ async def echo(text: str, milliseconds: int = 0) -> Response:
 
 
 @router.get("/runs")
-async def runs(platform: State) -> int:
-    return int(await platform.redis.get(f"{platform.settings.redis_prefix}runs") or 0)
+async def runs(platform: State) -> list[str]:
+    """Which process ran the leased job, oldest run first."""
+    names = await platform.redis.lrange(f"{platform.settings.redis_prefix}runs", 0, -1)
+    return [name.decode() for name in names]
 
 
 def create_app(settings: ProbeSettings, role: Role = "all") -> FastAPI:
     platform = Platform(settings, role, migrations=MIGRATIONS)
 
     async def count() -> None:
-        await platform.redis.incr(f"{settings.redis_prefix}runs")
+        await platform.redis.rpush(f"{settings.redis_prefix}runs", settings.instance)
 
     platform.add_job(Job("count", 0.05, count, lease=True))
     return platform.web_app(title="Probe", description="Probe.", routers=[router])
