@@ -20,6 +20,7 @@ from common.events import (
 )
 from common.events.base import Money
 from common.ids import new_id
+from local_stack.redis_server import admin as redis_admin
 from queue_service.app import create_app
 from queue_service.service import Door, Line, Steering
 from queue_service.settings import QueueSettings
@@ -75,9 +76,7 @@ class Queue:
 
     def fan(self, name: str | None = None) -> Fan:
         user_id = f"{name or 'fan'}-{new_id()[-12:]}"
-        return Fan(
-            self.service.client, self.service.bearer(user_id), user_id, self.concert_id
-        )
+        return Fan(self.service.client, self.service.bearer(user_id), user_id, self.concert_id)
 
     async def policy(self, **fields: Any) -> httpx.Response:
         return await self.service.client.put(
@@ -178,7 +177,12 @@ def scheduled(
     seats_total: int = 100,
 ) -> PerformanceScheduled:
     seat = ScheduledSeat(
-        seat_id=new_id(), label="A1", category="floor", price=Money(amount=1000), position=0, row="A"
+        seat_id=new_id(),
+        label="A1",
+        category="floor",
+        price=Money(amount=1000),
+        position=0,
+        row="A",
     )
     return PerformanceScheduled(
         performance_id=performance_id,
@@ -208,6 +212,18 @@ def envelope_of(event: Any, message_id: str | None = None) -> Envelope:
     )
 
 
+@pytest.fixture(scope="session")
+def lose_keys(infrastructure: Any) -> Callable[[str], None]:
+    """Redis loses every key that matches: what a service's own account may not even list."""
+
+    def lose(pattern: str) -> None:
+        with redis_admin(infrastructure.ports, infrastructure.stack.credentials) as client:
+            for key in client.scan_iter(pattern, count=1000):
+                client.unlink(key)
+
+    return lose
+
+
 StartService = Callable[..., AbstractAsyncContextManager[Service]]
 
 
@@ -221,6 +237,7 @@ def start_service(settings_for: Any, bearer: Any) -> StartService:
             "turn_seconds": 0.05,
             "steer_seconds": 0.2,
             "recovery_hold_seconds": 0.0,
+            "instance": new_id(),
         }
         settings = settings_for(QueueSettings, **(values | overrides))
         async with running(create_app, settings, role=role) as client:

@@ -45,9 +45,7 @@ async def test_who_joins_while_there_is_room_is_inside_at_once_with_a_pass(servi
     assert ticket["state"] == "admitted"
     assert 599 <= ticket["pass"]["expires_in_seconds"] <= 601
     key = next(queue_pass.keys.pass_public_keys.glob("*.pem")).read_text()
-    claims = jwt.decode(
-        ticket["pass"]["token"], key, algorithms=["EdDSA"], audience="reservation"
-    )
+    claims = jwt.decode(ticket["pass"]["token"], key, algorithms=["EdDSA"], audience="reservation")
     assert claims["sub"] == fan.user_id
     assert claims["concert_id"] == queue.concert_id
     assert claims["pass_id"] == ticket["ticket_id"]

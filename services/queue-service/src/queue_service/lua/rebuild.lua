@@ -6,7 +6,7 @@
 -- one as an age to be added to now).
 local epoch, part = tonumber(ARGV[1]), ARGV[2]
 local fields = cjson.decode(ARGV[3])
-local room = load_room()
+local room = load_any_room()
 
 if part == 'first' then
   if room and room.epoch >= epoch then return 'known' end
@@ -28,7 +28,9 @@ if part == 'first' then
       'ceiling', math.max(room.ceiling, fields.ceiling), 'seq', math.max(room.seq, fields.seq),
       'seen_floor', int(now), 'turned_at', int(now))
   end
-  redis.call('HSET', KEYS[1], 'epoch', epoch, 'run_id', '')
+  redis.call('HSET', KEYS[1], 'epoch', epoch, 'run_id', '',
+    'hold_until', fields.fresh == 1 and 0 or int(now + fields.hold_ms),
+    'restore_until', int(now + fields.restore_ms), 'restore_to', fields.last)
   return 'begun'
 end
 if not room or room.epoch ~= epoch then return 'known' end
@@ -71,10 +73,7 @@ if part == 'last' then
     end
   end
   local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-  local fresh = fields.fresh == 1
-  redis.call('HSET', KEYS[1], 'run_id', run_id,
-    'hold_until', fresh and 0 or int(now + fields.hold_ms),
-    'restore_until', int(now + fields.restore_ms), 'restore_to', fields.last)
+  redis.call('HSET', KEYS[1], 'run_id', run_id)
   return 'rebuilt'
 end
 return 'filled'

@@ -50,7 +50,7 @@ local now = math.floor(now_us / 1000)
 local function key(name) return BASE .. name end
 local function int(value) return string.format('%.0f', value) end
 
-local function load_room()
+local function load_any_room()
   local values = redis.call('HMGET', KEYS[1], unpack(FIELDS))
   if not values[1] then return nil end
   local room = {}
@@ -61,6 +61,12 @@ local function load_room()
     room[field] = value
   end
   return room
+end
+
+-- While a room is being rebuilt it has no run id, and nobody may see it half full.
+local function load_room()
+  local room = load_any_room()
+  return room and room.run_id and room
 end
 
 local function set_room(room, ...)

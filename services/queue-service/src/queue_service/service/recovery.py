@@ -63,6 +63,7 @@ class Recovery:
         self._lease = lease
         self._numbers_reserved = numbers_reserved
         self._hold_seconds = hold_seconds
+        self._building: dict[str, asyncio.Lock] = {}
 
     async def in_room(self, concert_id: str, call: Callable[[], Awaitable[T]]) -> T:
         """Call, and rebuild or extend the room as often as the call finds it wanting.
@@ -94,17 +95,20 @@ class Recovery:
         Raises:
             QueueUnknown: there is no such queue.
         """
-        async with self._database.primary() as session:
-            queue = await self._policies.queue(session, concert_id)
-        # The lease only spares work: the epoch is the fence. It is not given back at once when
-        # the rebuild fails, so that a queue in trouble is not rebuilt in a hot loop.
-        lease = self._lease(f"rebuild:{concert_id}", LEASE_SECONDS)
-        if not await lease.try_acquire():
-            await asyncio.sleep(_RIVAL_SECONDS)
-            return
-        hold_seconds = await self._hold(concert_id, queue)
-        await self._rebuild(queue, hold_seconds)
-        await lease.release()
+        # One at a time here, and by the lease elsewhere; both only spare work: the epoch is the
+        # fence. A failed rebuild keeps the lease, so that a queue in trouble is no hot loop.
+        async with self._building.setdefault(concert_id, asyncio.Lock()):
+            async with self._database.primary() as session:
+                queue = await self._policies.queue(session, concert_id)
+            lease = self._lease(f"rebuild:{concert_id}", LEASE_SECONDS)
+            if not await lease.try_acquire():
+                await asyncio.sleep(_RIVAL_SECONDS)
+                return
+            async with self._database.primary() as session:
+                epoch = await self._admissions.epoch(session, concert_id)
+            if await self._rooms.sound_epoch(concert_id) < max(epoch, 1):
+                await self._rebuild(queue, await self._hold(concert_id, queue))
+            await lease.release()
 
     async def _rebuild(self, queue: Queue, hold_seconds: float) -> None:
         concert_id = queue.concert_id

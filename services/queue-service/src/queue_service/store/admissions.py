@@ -17,6 +17,7 @@ _ORPHANS = 500
 _RECENT_ENDS = 2_000
 
 _EPOCH = "SELECT epoch FROM rooms WHERE concert_id = %s LOCK IN SHARE MODE"
+_EPOCH_NOW = "SELECT epoch FROM rooms WHERE concert_id = %s"
 _ROOM = """
 SELECT concert_id, epoch, numbers_to, seed, opened_at, drawn_base, drawn_count FROM rooms
 WHERE concert_id = %s FOR UPDATE
@@ -207,6 +208,10 @@ class AdmissionStore:
         ]
         row["opened"] = row.pop("opened_at") is not None
         return Room(**row), int(sequence), inside
+
+    async def epoch(self, session: Session, concert_id: str) -> int:
+        """The epoch in force; 0 before the room was ever built."""
+        return int(await session.fetch_value(_EPOCH_NOW, (concert_id,)) or 0)
 
     async def reserve_numbers(self, tx: Transaction, concert_id: str, numbers: int) -> int:
         """Reserve more arrival numbers; the last of all reserved ones."""

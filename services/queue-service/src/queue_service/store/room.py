@@ -196,6 +196,10 @@ class RoomStore:
         """Seats left of one performance, unless a newer figure is known."""
         await self._run("stock", concert_id, performance_id, version, seats_left)
 
+    async def sound_epoch(self, concert_id: str) -> int:
+        """Epoch of a room that can be relied on; 0 when it has to be rebuilt."""
+        return int(await self._call("sound", concert_id))
+
     async def rebuild(self, concert_id: str, frame: RoomFrame, inside: Sequence[Inside]) -> None:
         """Fill a lost room, or hold a surviving one against MySQL.
 
