@@ -27,7 +27,9 @@ from reservation_service.service.sales import Sales
 from reservation_service.store import reservations
 from reservation_service.store.claims import Claim, ClaimOutcome, Claims
 
-PUBLISH_SECONDS = 1.0
+LEAST_PUBLISH_SECONDS = 0.7
+"""Below what a request may take beyond its wait, so that its claims can still be given back."""
+MOST_PUBLISH_SECONDS = 2.0
 _FIRST_LOOK_SECONDS = 0.05
 _LONGEST_LOOK_SECONDS = 0.5
 
@@ -155,7 +157,7 @@ class Reserving:
             requested_at=self._clock.now(),
         )
         async with self._answers.expect(reservation_id) as waiting:
-            await self._publish(wish, request)
+            await self._publish(wish, request, self._left(give_up_at))
             payload = await waiting.result(self._left(give_up_at))
         if payload is not None:
             outcome = Outcome.unpack(payload)
@@ -168,11 +170,12 @@ class Reserving:
         decided = await self._from_row(wish)
         return decided or pending_answer(reservation_id, wish.performance_id)
 
-    async def _publish(self, wish: Wish, request: ReservationRequested) -> None:
-        lane = lane_of(wish.performance_id)
+    async def _publish(self, wish: Wish, request: ReservationRequested, left: float) -> None:
         try:
             await self._broker.publish(
-                request, routing_key=lane_key(lane), deadline_seconds=PUBLISH_SECONDS
+                request,
+                routing_key=lane_key(lane_of(wish.performance_id)),
+                deadline_seconds=max(LEAST_PUBLISH_SECONDS, min(MOST_PUBLISH_SECONDS, left)),
             )
         except DependencyUnavailable:
             with suppress(DependencyUnavailable):  # the claims end by themselves
