@@ -1,6 +1,8 @@
 """A TCP proxy that can be told to misbehave, between a client under test and a real server."""
 
 import asyncio
+import socket
+import struct
 from contextlib import suppress
 from enum import Enum, auto
 from types import TracebackType
@@ -28,11 +30,19 @@ class _Link:
         self.tasks: list[asyncio.Task[None]] = []
 
     def abort(self) -> None:
-        """Close both sides at once, without a goodbye."""
+        """Reset both sides."""
         for task in self.tasks:
             task.cancel()
         for writer in (self.client_writer, self.server_writer):
-            writer.transport.abort()
+            _reset(writer)
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Send RST instead of FIN: the peer sees an error, not the end of a stream."""
+    if not writer.is_closing():
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.transport.abort()
 
 
 class TcpProxy:
@@ -118,7 +128,7 @@ class TcpProxy:
         for link in self._links:
             for task in link.tasks:
                 task.cancel()
-            link.server_writer.transport.abort()
+            _reset(link.server_writer)
 
     def _switch(self, mode: _Mode) -> None:
         self._mode = mode
@@ -139,7 +149,7 @@ class TcpProxy:
         try:
             server = await asyncio.open_connection(*self._target)
         except OSError:
-            writer.transport.abort()
+            _reset(writer)
             return
         link = _Link((reader, writer), server)
         link.tasks = [

@@ -14,8 +14,9 @@ import aiomysql
 from pymysql.constants import FIELD_TYPE
 from pymysql.converters import convert_datetime, decoders
 
-from common.database.errors import connection_survives, translate
+from common.database.errors import RetryTransaction, connection_survives, translate
 from common.errors import DependencyUnavailable
+from common.metrics import dependency_failures
 from common.settings import CommonSettings
 
 Params = Sequence[Any]
@@ -195,6 +196,9 @@ class Connection:
             if not connection_survives(error):
                 self.close()  # half an answer may be on its way: nobody else may read it
             meaning = translate(error)
+            contended = isinstance(meaning, RetryTransaction)
+            if isinstance(meaning, DependencyUnavailable) and not contended:
+                dependency_failures.labels("database").inc()
             if meaning is error:
                 raise
             raise meaning from error
@@ -234,6 +238,7 @@ async def connect(server: Server, deadlines: Deadlines | None = None) -> Connect
                 ssl=tls,
             )
     except (aiomysql.Error, OSError, EOFError) as error:  # TimeoutError is an OSError
+        dependency_failures.labels("database").inc()
         raise DependencyUnavailable("database") from error
     connection = Connection(raw, deadlines)
     await connection.execute(_ISOLATION)

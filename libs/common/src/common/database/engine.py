@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
@@ -12,7 +13,8 @@ from common.database.errors import RetryTransaction
 from common.database.heartbeat import Heartbeat
 from common.database.pool import Pool
 from common.database.session import Session, Transaction
-from common.errors import DependencyUnavailable
+from common.errors import DependencyUnavailable, OutcomeUnknown
+from common.metrics import database_seconds, database_transactions
 from common.settings import CommonSettings
 
 T = TypeVar("T")
@@ -89,6 +91,7 @@ class Database:
             RetryTransaction: lost against a concurrent transaction; nothing was committed.
         """
         tx: Transaction | None = None
+        outcome, began = "committed", time.monotonic()
         try:
             async with self._primary.connection() as connection:
                 tx = Transaction(connection)
@@ -100,10 +103,14 @@ class Database:
                     raise
                 # A cancelled task leaves in_transaction set, and the pool hangs up.
                 await tx.commit()
-        except asyncio.CancelledError:
-            if tx is not None and tx.committed:
+        except BaseException as error:
+            outcome = _outcome(error)
+            if tx is not None and tx.committed:  # cancelled while COMMIT was under way
                 self._finish(tx)
             raise
+        finally:
+            database_transactions.labels(outcome).inc()
+            database_seconds.observe(time.monotonic() - began)
         await tx.run_callbacks()
 
     def _finish(self, tx: Transaction) -> None:
@@ -144,6 +151,18 @@ class Database:
         """Whether `replica` would ask the replica now."""
         age = self.replica_lag_seconds
         return age is not None and age <= self._max_lag_seconds
+
+
+def _outcome(error: BaseException) -> str:
+    match error:
+        case RetryTransaction():
+            return "contended"
+        case OutcomeUnknown():
+            return "unknown"
+        case DependencyUnavailable():
+            return "unavailable"
+        case _:
+            return "rolled_back"
 
 
 class _ReplicaSession(Session):

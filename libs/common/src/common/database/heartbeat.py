@@ -14,6 +14,7 @@ import structlog
 
 from common.clock import Clock
 from common.database.connections import Connection, Server, connect
+from common.metrics import replica_lag_seconds
 
 _log = structlog.get_logger(__name__)
 
@@ -111,6 +112,8 @@ class Heartbeat:
         del first
         rows = (await connection.execute(_READ)).rows
         self._seen = rows[0]["beat_at"] if rows else None
+        if (age := self.replica_age_seconds) is not None:
+            replica_lag_seconds.set(age)
 
     def _quiet(self) -> None:
         """The primary's loss shows in the age of its last beat."""
