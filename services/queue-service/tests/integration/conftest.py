@@ -155,6 +155,10 @@ class Service:
     def redis(self) -> Any:
         return self.app.state.platform.redis
 
+    @staticmethod
+    def scheduled(concert_id: str, performance_id: str, *args: Any) -> PerformanceScheduled:
+        return scheduled(concert_id, performance_id, *args)
+
     async def queue(
         self,
         sale: SaleState = SaleState.OPEN,

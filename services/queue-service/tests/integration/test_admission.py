@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from itertools import pairwise
 
 import pytest
 
@@ -25,7 +26,7 @@ def most_inside(rows):
 
 def inversions(rows):
     numbers = [row["number"] for row in rows]
-    return sum(first > second for first, second in zip(numbers, numbers[1:], strict=False))
+    return sum(first > second for first, second in pairwise(numbers))
 
 
 async def test_four_processes_admit_in_order_and_never_too_many(service, start_service):
@@ -40,8 +41,8 @@ async def test_four_processes_admit_in_order_and_never_too_many(service, start_s
         async def visit(fan):
             await fan.join()
             async with asyncio.timeout(40):
-                while not await admitted(fan):
-                    # As patient as a fan: the point is not to starve the one event loop.
+                # As patient as a fan: the point is not to starve the one event loop.
+                while not await admitted(fan):  # noqa: ASYNC110 - the fan asks, nobody tells
                     await asyncio.sleep(0.2)
             assert (await fan.leave()).status_code == 204
 

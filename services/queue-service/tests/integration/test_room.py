@@ -1,8 +1,11 @@
 """The scripts alone, on a real Redis and a virtual clock: what no wall clock could show in time."""
 
+import hashlib
+import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 
@@ -118,16 +121,12 @@ class World:
 
 def virtual(sources, **constants):
     """The scripts with the clock, and some constants, replaced."""
-    changed = {}
-    for name, text in sources.items():
-        text = text.replace(
-            "redis.call('TIME')", "redis.call('HMGET', KEYS[1] .. ':clock', 's', 'us')"
-        )
-        for constant, value in constants.items():
-            before = text
-            text = text.replace(before[before.index(f"local {constant} = "):].split("\n")[0],
-                                f"local {constant} = {value}", 1)  # fmt: skip
-        changed[name] = text
+    clock = "redis.call('HMGET', KEYS[1] .. ':clock', 's', 'us')"
+    changed = {name: text.replace("redis.call('TIME')", clock) for name, text in sources.items()}
+    for constant, value in constants.items():
+        pattern = re.compile(rf"^local {constant} = \d+$", re.MULTILINE)
+        line = f"local {constant} = {value}"
+        changed = {name: pattern.sub(line, text) for name, text in changed.items()}
     return changed
 
 
@@ -492,9 +491,6 @@ async def test_the_shuffle_mixes_those_before_and_keeps_the_order_of_those_after
 
 
 def draw(seed, ticket_id):
-    import hashlib
-    from uuid import UUID
-
     return hashlib.sha1(seed.encode() + UUID(ticket_id).bytes).hexdigest()[:13]
 
 
