@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import psutil
 
 from local_stack import (
@@ -20,6 +19,7 @@ from local_stack import (
     mariadb,
     processes,
     rabbitmq,
+    readiness,
     redis_server,
     services,
 )
@@ -32,6 +32,8 @@ from local_stack.supervisor import STACK_VARIABLE, Program, ProgramSpec, Supervi
 
 READY_TIMEOUT_SECONDS = 90.0
 """Longest wait for one part to answer after it was started."""
+CRASHING_SECONDS = 20.0
+"""A program that still ends by itself after so long will not get ready by waiting."""
 STOP_TIMEOUT_SECONDS = 45.0
 MIGRATE_TIMEOUT_SECONDS = 120.0
 PORTS_FREE_TIMEOUT_SECONDS = 2.0
@@ -326,8 +328,8 @@ class Stack:
                 check=False,
             )
         if done.returncode != 0:
-            last = " ".join(log.read_text().strip().splitlines()[-1:])
-            raise StackError(f"migrating schema {service} failed: {last} ({log})")
+            program = f"{service}-service-migrate"
+            raise StackError(f"migrating schema {service} failed: {self._last_words(program)}")
 
     def _start_applications(self, report: Report) -> None:
         names = services.names()
@@ -339,26 +341,27 @@ class Stack:
 
     def _wait_for(self, programs: Iterable[str]) -> None:
         for program in programs:
-            self._wait(
-                f"{program} answers (see {self.log_file(program)})",
-                lambda name=program: self._answers(name),  # type: ignore[misc]
-                READY_TIMEOUT_SECONDS,
-            )
+            self._wait_for_one(program)
 
-    def _answers(self, program: str) -> bool:
-        """Whether a program does its work, as far as can be seen from outside."""
-        ports, passwords = self.ports, self.credentials
-        if program in {mariadb.PRIMARY, mariadb.REPLICA}:
-            return mariadb.answers(self.layout, program)
-        checks: dict[str, Callable[[], bool]] = {
-            redis_server.NAME: lambda: redis_server.answers(ports, passwords),
-            rabbitmq.EPMD: lambda: self._supervisor.program(program).running,
-            rabbitmq.NAME: lambda: rabbitmq.answers(ports, passwords),
-            kafka.NAME: lambda: kafka.answers(ports),
-            gateway.NAME: lambda: gateway.answers(ports),
-        }
-        check = checks.get(program)
-        return check() if check else _ready(ports.of(program))
+    def _wait_for_one(self, program: str) -> None:
+        started = time.monotonic()
+        while not readiness.answers(
+            program, self.layout, self.ports, self.credentials, self._supervisor
+        ):
+            waited = time.monotonic() - started
+            state = self._supervisor.program(program).state
+            crashing = state == "BACKOFF" and waited > CRASHING_SECONDS
+            if crashing or waited > READY_TIMEOUT_SECONDS:
+                raise StackError(
+                    f"{program} does not get ready ({state} after {waited:.0f} s): "
+                    f"{self._last_words(program)}"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _last_words(self, program: str) -> str:
+        log = self.log_file(program)
+        lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+        return f"{lines[-1][:300] if lines else 'no output'} ({log})"
 
     def _wait(self, what: str, reached: Callable[[], bool], timeout_seconds: float) -> None:
         deadline = time.monotonic() + timeout_seconds
@@ -373,15 +376,6 @@ class Stack:
             "supervisor.supervisord" in " ".join(_command_line(process))
             for process in processes.of_stack(self.directory)
         )
-
-
-def _ready(port: int) -> bool:
-    """Whether a service or fake says that it is ready."""
-    try:
-        answer = httpx.get(f"http://127.0.0.1:{port}/health/ready", timeout=2, trust_env=False)
-    except httpx.HTTPError:
-        return False
-    return answer.is_success
 
 
 def _command_line(process: psutil.Process) -> list[str]:
