@@ -1,6 +1,6 @@
 """What the integration tests share: a running service, its database, and performances to sell."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ import pytest
 from common.broker import LANES_EXCHANGE, lane_key
 from common.database import Database
 from common.envelope import Envelope
+from common.errors import DependencyUnavailable
 from common.events import (
     Event,
     Money,
@@ -39,6 +40,7 @@ from testkit import (
     SettingsFor,
     Spy,
     SpyMessage,
+    eventually,
     running,
 )
 
@@ -182,7 +184,13 @@ class Box:
     async def held(self, user_id: str, show: Show, *seats: int) -> dict[str, Any]:
         """A hold of these seats of the show; its body."""
         body = {"seat_ids": [show.seat_ids[seat] for seat in seats or (0,)]}
-        response = await self.reserve(user_id, show, body)
+        key = new_id()
+        response = await self.reserve(user_id, show, body, key=key)
+        for _ in range(5):
+            if response.status_code not in {202, 503}:
+                break
+            # A busy machine: a fan repeats the very same request.
+            response = await self.reserve(user_id, show, body, key=key)
         assert response.status_code == 201, response.text
         reservation: dict[str, Any] = response.json()
         return reservation
@@ -199,6 +207,19 @@ class Box:
         """``DELETE /reservations/{id}``."""
         path = f"/api/v1/reservations/{reservation_id}"
         return await self.client.delete(path, headers=self.bearer(user_id))
+
+    @staticmethod
+    async def insist(work: Callable[..., Awaitable[object]], *arguments: Any) -> None:
+        """Do it as a consumer would: again while a dependency is away, or the machine busy."""
+
+        async def done() -> bool:
+            try:
+                await work(*arguments)
+            except DependencyUnavailable:
+                return False
+            return True
+
+        await eventually(done, 15)
 
     def endings(self) -> Endings:
         """The use cases after the hold, without a broker between."""

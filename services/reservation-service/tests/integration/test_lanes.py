@@ -140,17 +140,7 @@ async def test_twenty_workers_with_the_same_batch_decide_it_once(box) -> None:
         for n in range(20)
     ]
 
-    async def decide() -> None:
-        async def done() -> bool:
-            try:
-                await worker(box).decide(batch)
-            except DependencyUnavailable:
-                return False  # lost against the others: the lane would try again
-            return True
-
-        await eventually(done, 20)
-
-    await asyncio.gather(*(decide() for _ in range(20)))
+    await asyncio.gather(*(box.insist(worker(box).decide, batch) for _ in range(20)))
     states = Counter([(await row_of(box, d.event) or {})["state"] for d in batch])
     assert states == {"held": 10, "rejected": 10}
     assert await box.rows(
@@ -168,7 +158,8 @@ async def test_one_key_in_two_lanes_decides_one_request(box) -> None:
     shows = [await box.show(4) for _ in range(8)]
     key = new_id()
     requests = [request_for(show, "ada", idempotency_key=key) for show in shows]
-    await asyncio.gather(*(worker(box).decide([delivery_of(r)]) for r in requests))
+    batches = [[delivery_of(request)] for request in requests]
+    await asyncio.gather(*(box.insist(worker(box).decide, batch) for batch in batches))
     rows = [await row_of(box, request) for request in requests]
     assert len([row for row in rows if row]) == 1
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from common.database import CheckViolation, RetryTransaction, Transaction
-from common.errors import DependencyUnavailable
 from common.events import CancelCause, PerformanceSaleChanged, SaleState
 from common.ids import new_id
 from reservation_service.domain import ReservationState
@@ -204,17 +203,9 @@ class TestInventory:
         parts = box.parts(40, part_size=2)
         inventory = Inventory(database=box.database)
 
-        async def schedule(part: Any) -> None:
-            async def done() -> bool:
-                try:
-                    await inventory.schedule(part, new_id())
-                except DependencyUnavailable:
-                    return False
-                return True
-
-            await eventually(done)
-
-        await asyncio.gather(*(schedule(part) for part in (*parts, *parts)))
+        await asyncio.gather(
+            *(box.insist(inventory.schedule, part, new_id()) for part in (*parts, *parts))
+        )
         (row,) = await box.rows(
             "SELECT seats_left, parts_received FROM performances WHERE performance_id = %s",
             parts[0].performance_id,

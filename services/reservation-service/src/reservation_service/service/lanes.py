@@ -123,7 +123,7 @@ class LaneWorker:
         await seats.hold(tx, taken)
         positions = {seat.seat_id: seat.position for d in held for seat in d.seats}
         await reservations.insert(tx, rows, positions)
-        changes = _inventory_changes(known.performances, held, now)
+        changes = inventory_changes(known.performances, held, now)
         for change in changes:
             await performances.bump(tx, change.performance_id, -len(change.seats))
         last_positions = {
@@ -219,9 +219,10 @@ def _outcome(
     return rejected, rejected_answer(decision.code, decision.unavailable_seats)
 
 
-def _inventory_changes(
+def inventory_changes(
     known: Mapping[str, Performance], held: Sequence[Held], now: datetime
 ) -> list[InventoryChanged]:
+    """What the holds of one transaction changed, one fact a performance."""
     changed: dict[str, list[SeatChange]] = {}
     for decision in held:
         changed.setdefault(decision.request.performance_id, []).extend(
