@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ ADMIN = "stack-admin"
 
 _SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 _TIMEOUT_SECONDS = 5.0
+_SETTLED_SECONDS = 8.0
 
 _CONFIGURATION = """\
 listeners.tcp.1 = 127.0.0.1:{port}
@@ -152,9 +154,21 @@ def add_vhost(ports: Ports, credentials: Credentials, vhost: str, *, test_accoun
 def remove_vhost(ports: Ports, credentials: Credentials, vhost: str) -> None:
     """Delete a vhost with everything in it."""
     with management(ports, credentials) as client:
+        _wait_until_settled(client)
         answer = client.delete(f"/vhosts/{vhost}")
         if answer.status_code != httpx.codes.NOT_FOUND:
             answer.raise_for_status()
+
+
+def _wait_until_settled(client: httpx.Client) -> None:
+    """Wait out the first moments of a node.
+
+    In RabbitMQ 3.10 a quorum queue that is deleted while its dead-letter worker is being set up
+    takes down the supervisor of all such workers; then no queue with at-least-once dead-lettering
+    works until the node restarts.
+    """
+    uptime_seconds = client.get("/nodes").raise_for_status().json()[0].get("uptime", 0) / 1000
+    time.sleep(max(0.0, _SETTLED_SECONDS - uptime_seconds))
 
 
 def _definitions(credentials: Credentials, *, test_accounts: bool) -> dict[str, Any]:
