@@ -36,6 +36,8 @@ from payment_service.service.watch import Watch
 from payment_service.store.payments import Answer, Request
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UUID = r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
+_EXAMPLE_ID = "0193f5a0-0000-7000-8000-000000000001"
 _PROBLEM = "application/problem+json"
 
 WalletsUseCases = Annotated[Wallets, Depends(from_state("wallets"))]
@@ -73,7 +75,7 @@ class Charge(RequestModel):
 class Pay(RequestModel):
     """The reservation to pay; its price is known here."""
 
-    reservation_id: Annotated[str, Field(min_length=36, max_length=36)]
+    reservation_id: Annotated[str, Field(pattern=_UUID, examples=[_EXAMPLE_ID])]
 
 
 class RevenueBody(ResponseModel):

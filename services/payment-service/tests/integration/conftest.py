@@ -34,8 +34,9 @@ from payment_service.service.payments import Outcome, Payments
 from payment_service.service.saga import Saga
 from payment_service.service.wallets import Wallets
 from payment_service.settings import PaymentSettings
+from payment_service.store import payables
 from payment_service.store.payments import Request
-from testkit import Bearer, Infrastructure, Published, SettingsFor, Spy, running
+from testkit import Bearer, Infrastructure, Published, SettingsFor, Spy, eventually, running
 
 Verdict = Literal["confirm", "reject"]
 
@@ -135,7 +136,7 @@ def envelope_of(event: Event) -> Envelope:
 
 @pytest.fixture(scope="session")
 def settings(settings_for: SettingsFor) -> PaymentSettings:
-    return settings_for(PaymentSettings, payable_wait_seconds=0.3)
+    return settings_for(PaymentSettings)
 
 
 @pytest.fixture(scope="session")
@@ -247,8 +248,11 @@ async def scene(
 class Reservations:
     """Stands for reservation-service: publishes its events, and answers payments as told."""
 
-    def __init__(self, channel: aio_pika.abc.AbstractChannel, events: Spy) -> None:
+    def __init__(
+        self, channel: aio_pika.abc.AbstractChannel, events: Spy, database: Database
+    ) -> None:
         self._channel = channel
+        self._database = database
         self._events = events
         self._verdicts: dict[str, tuple[Hold, Verdict]] = {}
         self._answered = 0
@@ -280,7 +284,12 @@ class Reservations:
         if verdict is not None:
             self._verdicts[hold.reservation_id] = (hold, verdict)
         await self.publish(hold.held())
+        await eventually(lambda: self._is_known(hold), 10)
         return hold
+
+    async def _is_known(self, hold: Hold) -> bool:
+        async with self._database.primary() as session:
+            return bool(await payables.find(session, hold.reservation_id, hold.user_id))
 
     async def answer_payments(self) -> None:
         """Confirm or reject what was authorized, as each hold was told, until cancelled."""
@@ -326,11 +335,11 @@ async def client(settings: PaymentSettings, events: Spy) -> AsyncIterator[httpx.
 
 @pytest.fixture(scope="module")
 async def reservations(
-    infrastructure: Infrastructure, client: httpx.AsyncClient, events: Spy
+    infrastructure: Infrastructure, client: httpx.AsyncClient, events: Spy, database: Database
 ) -> AsyncIterator[Reservations]:
     connection = await aio_pika.connect(infrastructure.broker_url)
     async with connection:
-        reservations = Reservations(await connection.channel(), events)
+        reservations = Reservations(await connection.channel(), events, database)
         answering = asyncio.create_task(reservations.answer_payments())
         yield reservations
         answering.cancel()

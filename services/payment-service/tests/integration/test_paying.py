@@ -12,6 +12,7 @@ import pytest
 from common.errors import Problem
 from common.ids import new_id
 from payment_service.domain import PaymentInProgress, PaymentState, ReservationUnknown
+from testkit import eventually
 
 
 async def attempts(*calls: Any) -> list[Any]:
@@ -131,7 +132,9 @@ class TestOneKey:
         fan = await scene.fan(balance=10)
         hold = await scene.hold(fan, 30_000)
         outcome = await scene.pay(hold)
-        (payment,) = await scene.payments.history(fan, limit=10, after=None)
+        (payment,) = await eventually(
+            lambda: scene.payments.history(fan, limit=10, after=None)  # from the replica
+        )
         assert payment.payment_id == outcome.payment.payment_id
         assert (payment.state, payment.amount) == (PaymentState.FAILED, 30_000)
         assert await scene.steps(payment.payment_id) == []
