@@ -43,7 +43,6 @@ def create_app(settings: ConcertSettings, role: Role = "all") -> FastAPI:
             "availability": AvailabilityReader(database, cache, loader, clock),
             "sales": sales,
             "creation": creation,
-            "projector": projector,
             "clock": clock,
         },
     )

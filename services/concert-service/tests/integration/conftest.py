@@ -17,6 +17,7 @@ from common.broker import Broker
 from common.clock import Clock
 from common.database import Database, Session
 from common.database.connections import Connection, Server, connect
+from common.errors import DependencyUnavailable
 from common.events import InventoryChanged, SeatChange, SeatState
 from common.ids import new_id
 from common.redis import Redis, create_redis
@@ -25,6 +26,7 @@ from concert_service.service.availability import AvailabilityReader
 from concert_service.service.catalogue import Catalogue
 from concert_service.service.documents import Documents
 from concert_service.service.loading import OneLoader
+from concert_service.service.projecting import Projector
 from concert_service.service.recent import Recent
 from concert_service.settings import ConcertSettings
 from concert_service.store.cache import Cache
@@ -250,6 +252,26 @@ def stale(database: Database, redis: Redis, settings: ConcertSettings) -> Any:
 def another(database: Database, redis: Redis, settings: ConcertSettings) -> Any:
     """``another()``: the reading side of one more process."""
     return lambda other=database: parts(other, redis, settings)
+
+
+class LostCache(Cache):
+    """A Redis that can be away for the projection's writes."""
+
+    away = False
+
+    async def advance_availability(self, *arguments: Any) -> str:
+        if self.away:
+            raise DependencyUnavailable("redis")
+        return await super().advance_availability(*arguments)
+
+
+@pytest.fixture
+def projector(
+    client: Any, database: Database, redis: Redis, settings: ConcertSettings
+) -> Projector:
+    """One more projector, as of a process that takes over; called by hand."""
+    clock = client._transport.app.state.clock
+    return Projector(database, LostCache(redis, settings.redis_prefix), clock)
 
 
 class Inventory:

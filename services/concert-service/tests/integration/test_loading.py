@@ -133,13 +133,12 @@ class TestFence:
     """A loader's version must be at least what Redis knows of."""
 
     async def test_a_lagging_replica_is_overruled(
-        self, shop: Any, inventory: Any, stale: Any, another: Any, client: Any
+        self, shop: Any, inventory: Any, stale: Any, another: Any, projector: Any
     ) -> None:
         """The entry is gone, the replica shows the past, the projection has moved on."""
         concert = await shop.create(6)
         a, *_ = await shop.seat_ids(concert.performance_id)
         async with stale(concert) as process:
-            projector = client._transport.app.state.projector
             event = inventory.event(concert, 1, [(a, "held", 1)])
             await projector.apply([(new_id(), event)])  # nothing in Redis: leaves its requirement
             body = json.loads(await process.availability.body(concert.performance_id, None))
@@ -149,12 +148,11 @@ class TestFence:
         assert kept["version"] == 1
 
     async def test_a_loader_that_wakes_late_does_not_overwrite(
-        self, shop: Any, inventory: Any, cache: Cache, another: Any, client: Any
+        self, shop: Any, inventory: Any, cache: Cache, another: Any, projector: Any
     ) -> None:
         concert = await shop.create(6)
         a, *_ = await shop.seat_ids(concert.performance_id)
         await shop.availability(concert.performance_id)
-        projector = client._transport.app.state.projector
         await projector.apply([(new_id(), inventory.event(concert, 1, [(a, "held", 1)]))])
         assert await cache.store_availability(concert.performance_id, 0, bytes(1)) == 1
         got = json.loads(await another().availability.body(concert.performance_id, None))
@@ -172,18 +170,17 @@ class TestFence:
         assert await cache.document(name) == (2, b"new")
 
     async def test_who_knows_better_than_redis_says_so(
-        self, shop: Any, inventory: Any, redis: Redis, cache: Cache, client: Any, stale: Any
+        self, shop: Any, inventory: Any, cache: Cache, projector: Any, stale: Any
     ) -> None:
         """Redis lost everything and was refilled from a replica that lags."""
         concert = await shop.create(6)
         a, *_ = await shop.seat_ids(concert.performance_id)
         async with stale(concert) as process:
             await shop.availability(concert.performance_id)
-            projector = client._transport.app.state.projector
             await projector.apply([(new_id(), inventory.event(concert, 1, [(a, "held", 1)]))])
             first = await process.availability.body(concert.performance_id, None)
             assert json.loads(first)["version"] == 1
-            await redis.unlink(*cache._keys(concert.performance_id))
+            await cache._redis.unlink(*cache._keys(concert.performance_id))
             assert await cache.store_availability(concert.performance_id, 0, bytes(1)) == -1
             process.availability._held.get(concert.performance_id).fresh_until = 0.0
             again = await process.availability.body(concert.performance_id, None)

@@ -6,11 +6,9 @@ from typing import Any
 import pytest
 
 from common.database import Database
-from common.errors import DependencyUnavailable, MessageRejected
+from common.errors import MessageRejected
 from common.ids import new_id
-from common.redis import Redis
 from concert_service.service.projecting import Projector
-from concert_service.settings import ConcertSettings
 from concert_service.store.cache import Cache
 from testkit import eventually
 
@@ -161,26 +159,6 @@ class TestSince:
             f"/performances/{concert.performance_id}/availability?since={since}"
         )
         assert (response.status_code, response.json()["code"]) == (422, "request-invalid")
-
-
-class LostCache(Cache):
-    """A Redis that can be away for the projection's writes."""
-
-    away = False
-
-    async def advance_availability(self, *arguments: Any) -> str:
-        if self.away:
-            raise DependencyUnavailable("redis")
-        return await super().advance_availability(*arguments)
-
-
-@pytest.fixture
-def projector(
-    client: Any, database: Database, redis: Redis, settings: ConcertSettings
-) -> Projector:
-    """One more projector, as of a process that takes over; called by hand."""
-    clock = client._transport.app.state.clock
-    return Projector(database, LostCache(redis, settings.redis_prefix), clock)
 
 
 class TestTellingRedis:
