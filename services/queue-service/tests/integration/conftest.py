@@ -242,6 +242,9 @@ def start_service(settings_for: Any, bearer: Any) -> StartService:
             "steer_seconds": 0.2,
             "recovery_hold_seconds": 0.0,
             "instance": new_id(),
+            # Fans and several services share one event loop here: it is the slow part.
+            "redis_timeout_seconds": 5.0,
+            "database_timeout_seconds": 5.0,
         }
         settings = settings_for(QueueSettings, **(values | overrides))
         async with running(create_app, settings, role=role) as client:

@@ -142,7 +142,7 @@ async def test_over_the_real_broker_a_queue_comes_into_being(service, infrastruc
             content_type="application/json",
         )
         for _ in range(2):
-            await exchange.publish(message, event.type)
+            await exchange.publish(message, event.type, timeout=5)
 
     async def exists():
         return (await service.client.get(f"/api/v1/queues/{concert_id}")).status_code == 200

@@ -96,11 +96,13 @@ end
 -- Before a shuffled opening nobody's number is final.
 local function undrawn(room) return room.shuffle == 1 and room.opened ~= 1 end
 
--- The token bucket as one moment (GCRA), in whole microseconds. Its size and rate together let
--- no 60 s window, however placed, see more than `admit_per_minute` admissions: a bucket of b
--- tokens refilled at (m - b + 1) a minute gives at most m in any half-open minute.
+-- The token bucket as one moment (GCRA), in microseconds. Its size and rate together let no 60 s
+-- window, however placed, see more than `admit_per_minute` admissions: a bucket of b tokens that is
+-- refilled at (m - b + 1) a minute gives fewer than m + 1 in any half-open minute. The size is half
+-- a second's worth, at least one, and a quarter of a second more, so that turns which come a
+-- little late lose nothing.
 local function bucket_of_tokens(room)
-  local size = math.max(1, math.floor(room.per_minute / 60))
+  local size = math.max(1, room.per_minute / 120) + room.per_minute / 240
   return math.ceil(60000000 / (room.per_minute - size + 1)), size
 end
 
