@@ -89,7 +89,7 @@ class CreatedConcert:
 
 
 @dataclass(frozen=True, slots=True)
-class _Draft:
+class Draft:
     """One performance on its way."""
 
     row: PerformanceRow
@@ -124,7 +124,7 @@ class Creation:
         await self._database.run(
             lambda tx: store.insert_drafts(tx, [row.performance_id for row in rows], now)
         )
-        drafts = [_Draft(row, tuple((new_id(), seat) for seat in seats)) for row in rows]
+        drafts = [Draft(row, tuple((new_id(), seat) for seat in seats)) for row in rows]
         for draft in drafts:
             await self._write_seats(draft)
             await self._write_seat_map(draft, order)
@@ -154,7 +154,7 @@ class Creation:
             pass
         await self._database.run(lambda tx: store.delete_draft(tx, performance_id))
 
-    async def _write_seats(self, draft: _Draft) -> None:
+    async def _write_seats(self, draft: Draft) -> None:
         for chunk in _chunks(draft.seats, SEATS_PER_TRANSACTION):
 
             async def write(
@@ -166,12 +166,12 @@ class Creation:
 
             await self._database.run(write)
 
-    async def _write_seat_map(self, draft: _Draft, order: NewConcert) -> None:
+    async def _write_seat_map(self, draft: Draft, order: NewConcert) -> None:
         performance_id = draft.row.performance_id
         etag, body = await asyncio.to_thread(_seat_map, draft, order)
         await self._database.run(lambda tx: store.insert_seat_map(tx, performance_id, etag, body))
 
-    async def _publish(self, concert: ConcertRow, drafts: Sequence[_Draft]) -> None:
+    async def _publish(self, concert: ConcertRow, drafts: Sequence[Draft]) -> None:
         events = await asyncio.to_thread(
             lambda: [event for draft in drafts for event in scheduled(concert, draft)]
         )
@@ -192,7 +192,7 @@ class Creation:
             log.warning("catalogue-refresh-lost", concert_id=concert.concert_id)
 
 
-def scheduled(concert: ConcertRow, draft: _Draft) -> Iterator[PerformanceScheduled]:
+def scheduled(concert: ConcertRow, draft: Draft) -> Iterator[PerformanceScheduled]:
     """The events that tell of a performance, in parts that a message can carry."""
     row = draft.row
     parts = list(_chunks(draft.seats, SEATS_PER_PART))
@@ -304,7 +304,7 @@ def _performance_row(
     )
 
 
-def _seat_map(draft: _Draft, order: NewConcert) -> tuple[str, bytes]:
+def _seat_map(draft: Draft, order: NewConcert) -> tuple[str, bytes]:
     """Entity tag and gzipped body of the answer that never changes (a `SeatMapView`)."""
     seats = b",".join(
         _json(
