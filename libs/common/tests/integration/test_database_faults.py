@@ -149,9 +149,13 @@ class TestPool:
         assert 0.8 < time.monotonic() - began < 1.3
         await asyncio.gather(*holders)
 
+    @pytest.mark.parametrize("driver_closes", [True, False])
     async def test_cancelled_queries_neither_leak_connections_nor_answers(
-        self, proxied: Database
+        self, proxied: Database, driver_closes: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        if not driver_closes:  # it does so only while it reads; the guard is to be ours
+            monkeypatch.setattr("aiomysql.Connection._close_on_cancel", lambda _: None)
+
         async def ask(number: int) -> None:
             async with proxied.primary() as session:
                 sql = "SELECT %s FROM (SELECT SLEEP(%s)) AS nap"
@@ -320,6 +324,27 @@ class TestServerAway:
         await replica.resume()
         await eventually(proxied.replica_is_fresh)
         assert await read() == "replica"
+
+    async def test_a_silent_replica_is_left_before_the_deadline(
+        self, probe_settings: CommonSettings, replica: TcpProxy
+    ) -> None:
+        update = {"database_replica_port": replica.port, "database_timeout_seconds": 10.0}
+        database = await Database.connect(probe_settings.model_copy(update=update))
+        await eventually(database.replica_is_fresh)
+
+        async def read() -> str:
+            async with database.replica() as session:
+                await session.fetch_value("SELECT 1")
+                return session.source
+
+        await read()
+        await replica.drop()
+        began = time.monotonic()
+        assert await asyncio.gather(*(read() for _ in range(5))) == ["primary"] * 5
+        # The heartbeat finds out within 0.25 s and the second it waits for an answer.
+        assert time.monotonic() - began < 2.5
+        await replica.cut()
+        await database.close()
 
     async def test_a_slow_statement_is_given_up(self, proxied: Database) -> None:
         began = time.monotonic()

@@ -237,6 +237,34 @@ class TestRelay:
         await relay.stop()
         assert await waiting(database, destination) == 0
 
+    async def test_a_long_publish_keeps_the_lock(
+        self, database: Database, probe_settings: CommonSettings
+    ) -> None:
+        """Whoever says nothing for 4 s is disconnected; the relay is only busy elsewhere."""
+        destination, calls = fresh_destination(), 0
+
+        async def slow(rows: list[OutboxRow]) -> list[int]:
+            nonlocal calls
+            calls += 1
+            await asyncio.sleep(5)
+            return [row.id for row in rows]
+
+        await add(database, destination, "one")
+        relay = Relay(probe_settings, destination, slow, deadline_seconds=8)
+        await relay.start()
+        try:
+            await eventually(lambda: calls == 1)
+            async with relaying(probe_settings, destination, Sink()) as rival:
+
+                async def done() -> bool:
+                    assert not rival.active
+                    return await waiting(database, destination) == 0
+
+                await eventually(done, 7)
+            assert calls == 1
+        finally:
+            await relay.stop()
+
     async def test_of_two_one_is_active_and_the_other_follows_at_once(
         self, database: Database, probe_settings: CommonSettings
     ) -> None:

@@ -13,7 +13,8 @@ def environment(settings: CommonSettings) -> dict[str, str]:
 
     The instance is left out: it is unique for each process.
     """
-    values = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONUNBUFFERED": "1"}
+    values = {"PATH": os.defpath, "PYTHONUNBUFFERED": "1"}
+    values |= {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     for name in type(settings).model_fields:
         value: Any = getattr(settings, name)
         if isinstance(value, SecretStr):
