@@ -9,6 +9,7 @@ import logging.config
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any, cast
 
 import structlog
@@ -36,16 +37,22 @@ def mask_text(text: str) -> str:
     return _SECRET_TEXT.sub(MASK, text)
 
 
+@lru_cache(maxsize=2048)
+def _names_a_secret(field: str) -> bool:
+    return _SECRET_FIELDS.search(field) is not None
+
+
 def _masked(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
-        return mask_text(value)
+        # One word without a dot, a dash or a space is no credential we know.
+        return value if value.isidentifier() else mask_text(value)
     if isinstance(value, bool | int | float | None):
         return value
     if depth >= _DEEPEST:
         return "…"
     if isinstance(value, Mapping):
         return {
-            str(key): MASK if _SECRET_FIELDS.search(str(key)) else _masked(item, depth + 1)
+            str(key): MASK if _names_a_secret(str(key)) else _masked(item, depth + 1)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple | set | frozenset):
