@@ -23,7 +23,7 @@ from common.broker.topology import (
 from common.clock import Clock
 from common.envelope import Envelope
 from common.errors import DependencyUnavailable
-from common.events import Event
+from common.events import REGISTRY, Event
 from common.ids import new_id
 from common.settings import CommonSettings
 from common.tracing import current_traceparent
@@ -210,6 +210,7 @@ class Broker:
             UnroutableMessage: no queue takes it.
             DependencyUnavailable: no confirm within the deadline; it may have been published.
         """
+        event = REGISTRY.get(envelope.type)
         await self._publishing().send(
             payload,
             envelope.to_amqp(),
@@ -219,6 +220,7 @@ class Broker:
             message_type=envelope.type,
             time=envelope.time,
             deadline_seconds=deadline_seconds,
+            mandatory=event is None or event.must_be_heard,
         )
 
     def _publishing(self) -> Publisher:

@@ -223,7 +223,13 @@ class Lane:
             except Abandoned:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, find whose it is
-                _log.info("batch-failed", queue=self.queue, messages=len(part), exc_info=error)
+                _log.info(
+                    "batch-failed",
+                    queue=self.queue,
+                    messages=len(part),
+                    reason=type(error).__name__,
+                    exc_info=error if len(part) == 1 and not tries else None,
+                )
                 failure = error
             else:
                 metrics.BATCH_SIZE.labels(self.queue).observe(len(part))

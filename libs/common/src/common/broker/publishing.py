@@ -138,8 +138,11 @@ class Publisher:
         message_type: str,
         time: datetime,
         deadline_seconds: float,
+        mandatory: bool = True,
     ) -> None:
         """Publish one message and wait until the broker has it on disk in a queue.
+
+        Without ``mandatory`` a message no queue takes is confirmed, and gone.
 
         Raises:
             UnroutableMessage: no queue takes it.
@@ -153,7 +156,7 @@ class Publisher:
                     payload,
                     exchange=await self._exchange(declaration),
                     routing_key=routing_key,
-                    mandatory=True,
+                    mandatory=mandatory,
                     persist=True,
                     headers=dict(headers),
                     content_type=CONTENT_TYPE,

@@ -46,6 +46,9 @@ class Event(BaseModel):
     """CloudEvents ``type`` and the routing key on the broker, e.g. ``reservation.held.v1``."""
     exchange: ClassVar[str]
     """The producer's topic exchange, e.g. ``reservation.events``."""
+    must_be_heard: ClassVar[bool] = True
+    """Whether publishing fails while no queue takes it. False for a fact no service listens to:
+    it would wait in the outbox for ever and slow down the facts behind it."""
 
     @property
     def subject(self) -> str:

@@ -39,6 +39,8 @@ class PaymentSucceeded(_PaymentFact):
     """The reservation is confirmed and the money is ours."""
 
     type: ClassVar[str] = "payment.succeeded.v1"
+    # Reservations know it already and the data platform hears it from Kafka.
+    must_be_heard: ClassVar[bool] = False
 
     seat_ids: tuple[Id, ...]
 

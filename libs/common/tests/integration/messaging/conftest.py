@@ -10,6 +10,7 @@ from typing import Any
 import aio_pika
 import pytest
 import structlog
+
 from common.broker import Broker, OrderedSubscription, Subscription
 from common.events import Money, ReservationHeld, ReservationRequested
 from common.ids import new_id
@@ -42,13 +43,14 @@ def settings(infrastructure: Infrastructure, vhost: str) -> MakeSettings:
         settings_class = type(
             "Settings", (CommonSettings,), {"service_name": service, "__module__": __name__}
         )
+        port = broker_port or infrastructure.ports.rabbitmq
         values: dict[str, Any] = {
             "instance": f"{service}-{new_id()}",
             "database_primary_host": "unused",
             "database_replica_host": "unused",
             "database_password": "unused",
             "redis_url": "redis://unused",
-            "broker_url": f"amqp://127.0.0.1:{broker_port or infrastructure.ports.rabbitmq}/{vhost}",
+            "broker_url": f"amqp://127.0.0.1:{port}/{vhost}",
             "broker_password": infrastructure.stack.credentials.broker[service],
             "identity_issuer": "unused",
             "identity_jwks_url": "unused",
@@ -147,18 +149,23 @@ def requested() -> Callable[..., ReservationRequested]:
 def publish_lane(
     requested: Callable[[int], ReservationRequested],
 ) -> Callable[..., Any]:
-    """``await publish_lane(broker, range(100), lane=3)``: confirmed one by one, so in order."""
+    """``await publish_lane(broker, range(100), lane=3)``: pipelined, as the relay does it."""
 
     async def publish(broker: Broker, numbers: Any, *, lane: int = 0) -> None:
-        for number in numbers:
-            await broker.publish(
-                requested(number), routing_key=f"lane.{lane:02d}", deadline_seconds=5
+        for start in range(0, len(numbers), 100):
+            await asyncio.gather(
+                *(
+                    broker.publish(
+                        requested(number), routing_key=f"lane.{lane:02d}", deadline_seconds=10
+                    )
+                    for number in numbers[start : start + 100]
+                )
             )
 
     return publish
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def logs() -> Any:
     with structlog.testing.capture_logs() as captured:
         yield captured

@@ -3,7 +3,9 @@
 import asyncio
 import random
 
+import aio_pika
 import pytest
+
 from common.broker import OrderedSubscription, lane_queue
 from common.errors import DependencyUnavailable
 from common.events import ReservationRequested
@@ -15,14 +17,15 @@ from testkit.waiting import eventually
 class Decider:
     """A batch handler that notes what it decides, and fails as told before deciding anything."""
 
-    def __init__(self, failure=lambda numbers: None):
+    def __init__(self, failure=lambda numbers: None, seconds=0.0):
+        self.seconds = seconds
         self.decided = []
         self.batches = []
         self.failure = failure
 
     async def __call__(self, batch):
         numbers = [int(delivery.event.user_id) for delivery in batch]
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.seconds)
         if error := self.failure(numbers):
             raise error
         self.batches.append(numbers)
@@ -55,13 +58,13 @@ class TestOrder:
     async def test_waiting_requests_are_decided_in_full_batches(self, running, publish_lane):
         async with running("reservation", lanes(Decider(_away))) as broker:
             await publish_lane(broker, range(250))
-        decider = Decider()
+        decider = Decider(seconds=0.05)
         async with running("reservation", lanes(decider)):
             await eventually(lambda: len(decider.decided) == 250)
         assert decider.decided == list(range(250))
-        assert len(decider.batches) < 20
+        assert len(decider.batches) <= 6
 
-    @pytest.mark.parametrize("seed", [1, 2, 3])
+    @pytest.mark.parametrize("seed", [1, 2])
     async def test_a_thousand_stay_in_order_under_random_failures(
         self, running, publish_lane, seed
     ):
@@ -116,8 +119,6 @@ class TestCulprit:
     async def test_an_unreadable_request_is_parked_and_harms_no_other(
         self, running, publish_lane, admin_url, depth
     ):
-        import aio_pika
-
         decider = Decider()
         async with running("reservation", lanes(decider)) as broker:
             await publish_lane(broker, range(3))
@@ -132,9 +133,7 @@ class TestCulprit:
 
 
 class TestPause:
-    async def test_the_whole_lane_waits_and_nothing_overtakes(
-        self, running, publish_lane, depth
-    ):
+    async def test_the_whole_lane_waits_and_nothing_overtakes(self, running, publish_lane, depth):
         away = True
         decider = Decider(lambda _: DependencyUnavailable("database") if away else None)
         async with running("reservation", lanes(decider)) as broker:
@@ -149,17 +148,16 @@ class TestPause:
 
 class TestConnectionLost:
     async def test_the_lane_goes_on_in_order(self, infrastructure, running, publish_lane):
-        decider = Decider()
+        decider = Decider(seconds=0.01)
         async with (
             TcpProxy(infrastructure.ports.rabbitmq) as proxy,
             running("reservation") as producer,
             running("reservation", lanes(decider), broker_port=proxy.port),
         ):
-            async with asyncio.TaskGroup() as group:
-                publishing = group.create_task(publish_lane(producer, range(1000)))
-                while not publishing.done():
-                    await asyncio.sleep(0.3)
-                    await proxy.cut()
+            for part in range(10):
+                await publish_lane(producer, range(part * 100, part * 100 + 100))
+                await asyncio.sleep(0.2)
+                await proxy.cut()
             await eventually(lambda: len(decider.effects) == 1000, 30)
         assert decider.effects == list(range(1000))
 
@@ -211,18 +209,18 @@ class TestStop:
             ReservationRequested, slow, queues=[lane_queue(0)], max_batch=10
         )
         successor = Decider()
-        async with running("reservation") as producer:
-            async with running("reservation", subscription) as first:
-                await publish_lane(producer, range(1))
-                await entered.wait()
-                await publish_lane(producer, range(1, 50))
-                async with running("reservation", lanes(successor, max_batch=10)):
-                    stopping = asyncio.create_task(first.stop_consuming())
-                    await asyncio.sleep(0.05)
-                    gate.set()
-                    await stopping
-                    await eventually(lambda: len(successor.decided) == 49)
+        async with (
+            running("reservation") as producer,
+            running("reservation", subscription) as first,
+        ):
+            await publish_lane(producer, range(1))
+            await entered.wait()
+            await publish_lane(producer, range(1, 50))
+            async with running("reservation", lanes(successor, max_batch=10)):
+                stopping = asyncio.create_task(first.stop_consuming())
+                await asyncio.sleep(0.05)
+                gate.set()
+                await stopping
+                await eventually(lambda: len(successor.decided) == 49)
         assert decided == [0]
         assert successor.decided == list(range(1, 50))
-
-

@@ -4,7 +4,8 @@ import asyncio
 from time import monotonic
 
 import pytest
-from common.broker import Subscription, UnroutableMessage
+
+from common.broker import Broker, Subscription, UnroutableMessage
 from common.envelope import Envelope
 from common.errors import DependencyUnavailable
 from common.events import ReservationHeld
@@ -76,42 +77,40 @@ class TestBrokerAway:
     async def test_refused_connections_raise_within_the_deadline_and_heal(
         self, infrastructure, running, spy_on, held
     ):
-        async with TcpProxy(infrastructure.ports.rabbitmq) as proxy:
-            async with (
-                running("reservation", broker_port=proxy.port) as broker,
-                spy_on("reservation.events"),
-            ):
-                await broker.publish(held())
-                await proxy.refuse()
-                began = monotonic()
-                with pytest.raises(DependencyUnavailable):
-                    await broker.publish(held(), deadline_seconds=0.5)
-                assert monotonic() - began < 1.0
-                await proxy.resume()
-                await eventually(lambda: _publishes(broker, held()), 10)
+        async with (
+            TcpProxy(infrastructure.ports.rabbitmq) as proxy,
+            running("reservation", broker_port=proxy.port) as broker,
+            spy_on("reservation.events"),
+        ):
+            await broker.publish(held())
+            await proxy.refuse()
+            began = monotonic()
+            with pytest.raises(DependencyUnavailable):
+                await broker.publish(held(), deadline_seconds=0.5)
+            assert monotonic() - began < 1.0
+            await proxy.resume()
+            await eventually(lambda: _publishes(broker, held()), 10)
 
     async def test_a_silent_broker_raises_within_the_deadline_and_heals(
         self, infrastructure, running, spy_on, held
     ):
-        async with TcpProxy(infrastructure.ports.rabbitmq) as proxy:
-            async with (
-                running("reservation", broker_port=proxy.port) as broker,
-                spy_on("reservation.events"),
-            ):
-                await broker.publish(held())
-                await proxy.drop()
-                began = monotonic()
-                with pytest.raises(DependencyUnavailable):
-                    await broker.publish(held(), deadline_seconds=0.5)
-                assert monotonic() - began < 1.0
-                await proxy.resume()
-                await eventually(lambda: _publishes(broker, held()), 20)
+        async with (
+            TcpProxy(infrastructure.ports.rabbitmq) as proxy,
+            running("reservation", broker_port=proxy.port) as broker,
+            spy_on("reservation.events"),
+        ):
+            await broker.publish(held())
+            await proxy.drop()
+            began = monotonic()
+            with pytest.raises(DependencyUnavailable):
+                await broker.publish(held(), deadline_seconds=0.5)
+            assert monotonic() - began < 1.0
+            await proxy.resume()
+            await eventually(lambda: _publishes(broker, held()), 20)
 
     async def test_a_start_without_the_broker_returns_and_catches_up(
         self, infrastructure, settings, spy_on, held
     ):
-        from common.broker import Broker
-
         async with TcpProxy(infrastructure.ports.rabbitmq) as proxy:
             await proxy.refuse()
             broker = Broker(settings("reservation", broker_port=proxy.port))
