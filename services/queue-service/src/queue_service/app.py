@@ -50,6 +50,7 @@ def create_app(settings: QueueSettings, role: Role = "all") -> FastAPI:
         tickets=_tickets(settings),
         signer=_signer(settings),
         passes=platform.passes,
+        lease_seconds=settings.lease_seconds,
     )
     platform.add_subscriptions(subscriptions(door, steering))
     for job in jobs(

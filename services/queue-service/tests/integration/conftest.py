@@ -259,3 +259,15 @@ async def service(start_service: StartService) -> AsyncIterator[Service]:
     """The service most tests talk to."""
     async with start_service() as running_service:
         yield running_service
+
+
+@pytest.fixture
+def alone(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The usual service takes no turn and rebuilds no room: nobody helps behind our back."""
+
+    async def nothing(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(service.door, "attend", nothing)
+    monkeypatch.setattr(service.door, "_free", nothing)
+    monkeypatch.setattr(service.steering, "_refresh", nothing)

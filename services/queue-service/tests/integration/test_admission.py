@@ -110,13 +110,8 @@ class Crash(BaseException):
 
 
 @pytest.fixture
-async def quiet(service, start_service, monkeypatch):
-    """A process that takes turns only when asked, while the usual one takes none at all.
-
-    So nobody repairs behind the test's back.
-    """
-    monkeypatch.setattr(service.door, "attend", does_nothing)
-    monkeypatch.setattr(service.door, "_free", does_nothing)
+async def quiet(alone, start_service):
+    """A process that takes turns only when asked."""
     async with start_service(role="api", lease_seconds=0.2) as api_only:
         yield api_only
 
@@ -156,13 +151,13 @@ async def carried_on(service, queue, fan):
     assert await eventually(is_inside)
 
 
-@pytest.mark.parametrize("step", ["_write", "settle"])
+@pytest.mark.parametrize("step", ["run", "settle"])
 async def test_crash_while_leaving(quiet, monkeypatch, step):
     queue = await quiet.queue(max_active=1)
     leaver, next_one = queue.fan(), queue.fan()
     await leaver.join()
     await next_one.join()
-    owner = quiet.door if step == "_write" else quiet.door._rooms
+    owner = quiet.database if step == "run" else quiet.door._rooms
     with monkeypatch.context() as patch:
         patch.setattr(owner, step, dies)
         with pytest.raises(Crash):

@@ -9,7 +9,7 @@ async def lose(service, queue, lose_keys):
     await asyncio.to_thread(lose_keys, f"{service.settings.redis_prefix}{{{queue.concert_id}}}:*")
 
 
-async def test_the_line_comes_back_by_signed_tickets(start_service, lose_keys):
+async def test_the_line_comes_back_by_signed_tickets(alone, start_service, lose_keys):
     async with start_service(recovery_hold_seconds=1.0) as service:
         queue = await service.queue(mode="paused", max_active=50)
         fans = [queue.fan() for _ in range(30)]

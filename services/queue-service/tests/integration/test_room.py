@@ -95,6 +95,9 @@ class World:
     async def poll(self, user, claim=None):
         return await self.rooms.poll(self.concert_id, user, claim)
 
+    async def leave(self, user):
+        return await self.rooms.leave(self.concert_id, user, 2.0)
+
     async def turn(self):
         return await self.rooms.turn(self.concert_id, 2.0)
 
@@ -236,7 +239,7 @@ async def test_an_end_is_not_written_before_its_beginning(world):
     await world.build(Policy(max_active=1))
     await world.join("fan")
     [admission] = (await world.turn()).slots
-    assert await world.rooms.leave(world.concert_id, "fan")
+    assert (await world.leave("fan")).is_entering
     assert [one.debt for one in (await world.turn()).slots] == []
     await world.rooms.settle(world.concert_id, [Receipt(Debt.ADMISSION, admission.pass_id)])
     await world.after(0.3)
@@ -430,7 +433,7 @@ async def test_people_ahead_far_back_is_never_too_low_and_exact_after_a_second(m
     await world.after(1)
     await world.turn()
     for left in range(0, 60, 3):
-        await world.rooms.leave(world.concert_id, f"fan-{left}")
+        await world.leave(f"fan-{left}")
     truth = {n: sum(1 for m in range(n) if m % 3 or m >= 60) for n in range(100)}
     for number in (1, 10, 20, 50, 70, 99):
         assert (await world.poll(f"fan-{number}")).people_ahead >= truth[number]
@@ -499,7 +502,7 @@ async def test_who_leaves_before_the_draw_is_not_in_it(world):
         await world.join(user)
     await world.turn()
     for user in users[::2]:
-        await world.rooms.leave(world.concert_id, user)
+        await world.leave(user)
     await world.at(OPENS)
     await world.serve()
     assert {user for _, user, _ in world.admitted} == set(users[1::2])
@@ -514,7 +517,7 @@ async def test_a_drawn_place_is_left_polled_and_counted_like_any_other(world):
     places = {user: await world.poll(user) for user in waiting}
     assert sorted(one.people_ahead for one in places.values()) == list(range(20))
     second = min(waiting, key=lambda user: places[user].number)
-    await world.rooms.leave(world.concert_id, second)
+    await world.leave(second)
     last = max(waiting, key=lambda user: places[user].number)
     assert (await world.poll(last)).people_ahead == 18
     assert (await world.rooms.look(world.concert_id)).waiting == 19
@@ -557,7 +560,7 @@ async def test_a_lost_room_is_missed_by_every_script(world):
     await world.build()
     await lose_everything(world)
     for call in (world.join("a"), world.poll("a"), world.turn(),
-                 world.rooms.leave(world.concert_id, "a"), world.rooms.look(world.concert_id),
+                 world.leave("a"), world.rooms.look(world.concert_id),
                  world.rooms.stock(world.concert_id, "p", 1, 1), world.steer(),
                  world.rooms.settle(world.concert_id, []),
                  world.rooms.raise_ceiling(world.concert_id, 5)):  # fmt: skip
@@ -587,7 +590,7 @@ async def test_after_a_total_loss_tickets_restore_the_old_order_before_newcomers
 async def test_a_ticket_restores_nothing_the_server_did_not_lose(world):
     await world.build(Policy(mode=Mode.PAUSED))
     place = await world.join("fan")
-    await world.rooms.leave(world.concert_id, "fan")
+    await world.leave("fan")
     assert await world.poll("fan", world.claim(place, "fan")) is None
 
 
@@ -646,7 +649,7 @@ async def test_a_restarted_server_lets_nobody_in_before_it_was_held_against_mysq
     ended = await world.join("ended-in-the-lost-moment")
     await world.join("waiting")
     await world.steer(max_active=1)
-    await world.rooms.leave(world.concert_id, "admitted-in-the-lost-moment")
+    await world.leave("admitted-in-the-lost-moment")
     await world.join("other")
     await world.serve()
     await world.poll("ended-in-the-lost-moment")

@@ -1,5 +1,5 @@
--- Give the place up. ARGV: user. A slot is not freed here: MySQL has to know first, so its end is
--- only owed (`e`), and whoever takes the next turn sees to it.
+-- Give the place up. ARGV: user, lease in ms. A slot is not freed here: MySQL has to know first. The
+-- caller ends it; the debt (`e`) is for whoever takes a turn after the caller died.
 local room = load_room()
 if not room then return { 'missing' } end
 local user = ARGV[1]
@@ -12,16 +12,16 @@ if place.state == WAITING then
   drop_place(user)
   return { 'left' }
 end
-drop_place(user)
-if place.state == INSIDE then
-  local slot = get_slot(place.ticket)
-  if slot then
-    if slot.cause == 0 then
-      slot.cause = LEFT
-      put_slot(place.ticket, slot)
-    end
-    owe('e', place.ticket, now)
-    return { 'inside' }
-  end
+local slot = place.state == INSIDE and get_slot(place.ticket)
+if not slot then
+  drop_place(user)
+  return { 'left' }
 end
-return { 'left' }
+if slot.cause == 0 then
+  slot.cause = LEFT
+  put_slot(place.ticket, slot)
+end
+-- The place stays until the slot is free, so that a repeated call finds what is still to be done.
+-- An end is not written before its beginning: then a turn sees to it, not the caller.
+owe('e', place.ticket, slot.written == 1 and now + tonumber(ARGV[2]) or now)
+return { slot.written == 1 and 'inside' or 'entering', place.ticket }

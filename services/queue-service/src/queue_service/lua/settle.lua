@@ -13,8 +13,12 @@ local function free_slot(ticket, slot, cause)
   paid('e', ticket)
   local place = get_place(room, slot.user)
   if place and place.ticket == ticket and place.state == INSIDE then
-    place.state = cause == PURCHASED and DONE or EXPIRED
-    put_place(slot.user, place)
+    if cause == LEFT then
+      drop_place(slot.user)
+    else
+      place.state = cause == PURCHASED and DONE or EXPIRED
+      put_place(slot.user, place)
+    end
   end
 end
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from common.errors import DependencyUnavailable
+from common.events import AdmissionEndCause
 from common.ids import new_id
 from common.logging import get_logger
 from common.security import Pass, PassSigner, PassVerifier
@@ -46,6 +47,7 @@ class Line:
         tickets: Tickets,
         signer: PassSigner,
         passes: PassVerifier,
+        lease_seconds: float,
     ) -> None:
         self._rooms = rooms
         self._recovery = recovery
@@ -53,6 +55,7 @@ class Line:
         self._tickets = tickets
         self._signer = signer
         self._passes = passes
+        self._lease_seconds = lease_seconds
 
     async def join(self, concert_id: str, user_id: str, token: str | None) -> Seen:
         """The caller's one place in this queue, new or the same; inside at once if possible.
@@ -99,11 +102,14 @@ class Line:
         Raises:
             QueueUnknown
         """
-        was_inside = await self._recovery.in_room(
-            concert_id, lambda: self._rooms.leave(concert_id, user_id)
+        leaving = await self._recovery.in_room(
+            concert_id,
+            lambda: self._rooms.leave(concert_id, user_id, self._lease_seconds),
         )
-        if was_inside:
+        if leaving.is_entering:
             await self._door.attend(concert_id)
+        elif leaving.pass_id is not None:
+            await self._door.end(concert_id, [leaving.pass_id], AdmissionEndCause.LEFT)
 
     async def look(self, concert_id: str) -> Look:
         """The queue as anyone may see it.

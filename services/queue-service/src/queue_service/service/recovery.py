@@ -63,7 +63,7 @@ class Recovery:
         self._lease = lease
         self._numbers_reserved = numbers_reserved
         self._hold_seconds = hold_seconds
-        self._building: dict[str, asyncio.Lock] = {}
+        self._building: dict[str, asyncio.Task[None]] = {}
 
     async def in_room(self, concert_id: str, call: Callable[[], Awaitable[T]]) -> T:
         """Call, and rebuild or extend the room as often as the call finds it wanting.
@@ -95,20 +95,33 @@ class Recovery:
         Raises:
             QueueUnknown: there is no such queue.
         """
-        # One at a time here, and by the lease elsewhere; both only spare work: the epoch is the
-        # fence. A failed rebuild keeps the lease, so that a queue in trouble is no hot loop.
-        async with self._building.setdefault(concert_id, asyncio.Lock()):
-            async with self._database.primary() as session:
-                queue = await self._policies.queue(session, concert_id)
-            lease = self._lease(f"rebuild:{concert_id}", LEASE_SECONDS)
-            if not await lease.try_acquire():
-                await asyncio.sleep(_RIVAL_SECONDS)
-                return
-            async with self._database.primary() as session:
-                epoch = await self._admissions.epoch(session, concert_id)
-            if await self._rooms.sound_epoch(concert_id) < max(epoch, 1):
-                await self._rebuild(queue, await self._hold(concert_id, queue))
-            await lease.release()
+        # All callers here share one attempt; other processes are kept away by a lease. Both only
+        # spare work: the epoch is the fence.
+        task = self._building.get(concert_id)
+        if task is None:
+            task = asyncio.create_task(self._attempt(concert_id))
+            self._building[concert_id] = task
+            task.add_done_callback(lambda done: self._built(concert_id, done))
+        await asyncio.shield(task)
+
+    def _built(self, concert_id: str, task: asyncio.Task[None]) -> None:
+        del self._building[concert_id]
+        if not task.cancelled():
+            task.exception()  # whoever waited was told
+
+    async def _attempt(self, concert_id: str) -> None:
+        async with self._database.primary() as session:
+            queue = await self._policies.queue(session, concert_id)
+        lease = self._lease(f"rebuild:{concert_id}", LEASE_SECONDS)
+        if not await lease.try_acquire():
+            await asyncio.sleep(_RIVAL_SECONDS)
+            return
+        async with self._database.primary() as session:
+            epoch = await self._admissions.epoch(session, concert_id)
+        # A failed rebuild keeps the lease, so that a queue in trouble is no hot loop.
+        if await self._rooms.sound_epoch(concert_id) < max(epoch, 1):
+            await self._rebuild(queue, await self._hold(concert_id, queue))
+        await lease.release()
 
     async def _rebuild(self, queue: Queue, hold_seconds: float) -> None:
         concert_id = queue.concert_id

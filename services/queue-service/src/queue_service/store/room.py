@@ -64,6 +64,15 @@ def read_sources() -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
+class Leaving:
+    """The admission that has to be ended, if there is one."""
+
+    pass_id: str | None
+    is_entering: bool
+    """Its row is being written by somebody: it can be ended only after that."""
+
+
+@dataclass(frozen=True, slots=True)
 class RoomFrame:
     """What a room is rebuilt with beside those inside."""
 
@@ -116,10 +125,19 @@ class RoomStore:
         reply = await self._run("poll", concert_id, user_id, *_claim(claim))
         return None if reply[0] == b"none" else _place(reply)
 
-    async def leave(self, concert_id: str, user_id: str) -> bool:
-        """Give the place up; whether a slot is now waiting to be freed."""
-        reply = await self._run("leave", concert_id, user_id)
-        return bool(reply[0] == b"inside")
+    async def leave(self, concert_id: str, user_id: str, lease_seconds: float) -> Leaving:
+        """Give the place up; what is left to do for a slot.
+
+        Args:
+            concert_id: which queue.
+            user_id: whose place.
+            lease_seconds: how long the caller may take to end an admission.
+        """
+        reply = await self._run("leave", concert_id, user_id, int(lease_seconds * 1000))
+        if reply[0] not in {b"inside", b"entering"}:
+            return Leaving(None, is_entering=False)
+        pass_id = str(UUID(bytes=reply[1]))
+        return Leaving(pass_id, is_entering=reply[0] == b"entering")
 
     async def look(self, concert_id: str) -> Look:
         """The room as anyone may see it."""
