@@ -192,7 +192,7 @@ class TestBearer:
     async def test_the_memory_is_bounded(
         self, verifier: BearerVerifier, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("common.security._CACHED_TOKENS", 2)
+        monkeypatch.setattr("common.security.identity.CACHED_TOKENS", 2)
         for user in "abc":
             await verifier.verify(token(sub=user))
         assert len(verifier._known) == 2
@@ -277,7 +277,7 @@ class TestKeys:
     async def test_an_issuer_that_hangs_costs_a_second_once(
         self, clock: StillClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("common.security._FETCH_SECONDS", 0.05)
+        monkeypatch.setattr("common.security.identity._FETCH_SECONDS", 0.05)
         keys = KeySet("http://10.255.255.1/jwks.json", clock)
         for _ in range(50):
             with pytest.raises(DependencyUnavailable):
