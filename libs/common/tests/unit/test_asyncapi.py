@@ -41,6 +41,24 @@ def test_every_event_is_sent_by_exactly_one_service() -> None:
     assert set(sent) == set(REGISTRY) | {"stagedoor.payments.v1"}
 
 
+def test_every_message_says_how_it_travels() -> None:
+    document = describe("reservation", REGISTRY.values())
+    lanes = document["channels"]["reservation_lanes"]
+    assert lanes["bindings"]["amqp"]["exchange"]["type"] == "direct"
+    messages = document["components"]["messages"]
+    assert "lane.00 to lane.15" in messages["reservation.requested.v1"]["description"]
+    headers = document["components"]["schemas"]["CloudEventsHeaders"]
+    assert "cloudEvents:id" in headers["required"]
+
+
+def test_the_stream_is_kafkas() -> None:
+    document = describe("payment", [])
+    record = document["components"]["messages"]["stagedoor.payments.v1"]
+    assert record["headers"]["$ref"].endswith("CloudEventsStreamHeaders")
+    assert "key" in record["bindings"]["kafka"]
+    assert "kafka" in document["channels"]["stagedoor_payments_v1"]["bindings"]
+
+
 def _references(part: object) -> list[str]:
     if isinstance(part, dict):
         own = [part["$ref"]] if isinstance(part.get("$ref"), str) else []
