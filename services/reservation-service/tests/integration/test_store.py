@@ -155,8 +155,13 @@ class TestReservationGuards:
         async with box.database.primary() as session:
             before = await reservations.find_own(session, held["reservation_id"], "ada")
         step = before.cancel(CancelCause.FAN, datetime.now(UTC))
-        won = await race(box, lambda tx, _: reservations.save(tx, before, step.reservation))
+        # The same state, a higher version: what a refused payment leaves behind.
+        told = replace(before, version=before.version + 1)
+        won = await race(box, lambda tx, _: reservations.save(tx, before, told))
         assert len(won) == 1
+        with pytest.raises(RetryTransaction):
+            async with box.database.transaction() as tx:
+                await reservations.save(tx, before, step.reservation)
 
     async def test_the_rows_refuse_what_makes_no_sense(self, box) -> None:
         show = await box.show()
