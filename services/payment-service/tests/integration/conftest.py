@@ -156,9 +156,11 @@ async def redis(settings: PaymentSettings) -> AsyncIterator[Redis]:
 class Scene:
     """The use cases, without HTTP, broker and relays; what they do is read from the tables."""
 
-    def __init__(self, settings: PaymentSettings, database: Database, redis: Redis) -> None:
+    def __init__(
+        self, settings: PaymentSettings, database: Database, redis: Redis, instance: str
+    ) -> None:
         self.database = database
-        self.answers = Answers(redis, settings.redis_prefix, "scene")
+        self.answers = Answers(redis, settings.redis_prefix, instance)
         self.outbox = Outbox("payment", lambda _: None)
         self.wallets = Wallets(database, redis, settings.redis_prefix)
         self.payments = Payments(
@@ -239,7 +241,18 @@ class Scene:
 async def scene(
     settings: PaymentSettings, database: Database, redis: Redis
 ) -> AsyncIterator[Scene]:
-    scene = Scene(settings, database, redis)
+    scene = Scene(settings, database, redis, "scene")
+    await scene.answers.start()
+    yield scene
+    await scene.answers.stop()
+
+
+@pytest.fixture(scope="session")
+async def replica_scene(
+    settings: PaymentSettings, database: Database, redis: Redis
+) -> AsyncIterator[Scene]:
+    """Another replica of the service on the same servers."""
+    scene = Scene(settings, database, redis, "replica-scene")
     await scene.answers.start()
     yield scene
     await scene.answers.stop()

@@ -1,5 +1,6 @@
 """Payments in SQL: one live one a reservation, one a request, and the first answer stays."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -190,6 +191,17 @@ class TestLockAndListen:
             assert locked[0].payment == one
             assert abs(locked[1] - datetime.now(UTC)).total_seconds() < 60
             assert await store.lock(tx, new_id()) is None
+
+    async def test_lock_makes_a_rival_wait(self, database: Database) -> None:
+        one = await insert(database, payment())
+        async with database.transaction() as tx:
+            await store.lock(tx, one.payment_id)
+            rival = asyncio.create_task(
+                database.run(lambda other: store.lock(other, one.payment_id))
+            )
+            done, _ = await asyncio.wait({rival}, timeout=0.2)
+            assert not done
+        assert await rival is not None
 
     async def test_listen_moves_the_reply_until_there_is_an_answer(
         self, database: Database, session: Session

@@ -308,6 +308,27 @@ class TestTheWaiter:
         again = await scene.pay(hold, key)
         assert again.answer == outcome.answer
 
+    async def test_hears_it_also_when_a_repeat_waits_at_another_replica(
+        self, scene: Any, replica_scene: Any
+    ) -> None:
+        fan = await scene.fan(balance=30_000)
+        hold = await scene.hold(fan)
+        key = new_id()
+        payment_id = (await scene.pay(hold, key)).payment.payment_id
+        repeat = asyncio.create_task(replica_scene.pay(hold, key, wait=30))
+
+        async def listening() -> bool:
+            (row,) = await scene.rows(
+                "SELECT reply_to FROM payments WHERE payment_id = %s", payment_id
+            )
+            return bool(row["reply_to"] == replica_scene.answers.channel)
+
+        await eventually(listening)
+        await scene.deliver(hold.confirmed(payment_id))
+        outcome = await asyncio.wait_for(repeat, 10)
+        assert outcome.answer is not None
+        assert outcome.answer.status == 201
+
     async def test_finds_the_outcome_in_the_row_when_the_message_is_lost(self, scene: Any) -> None:
         fan = await scene.fan(balance=30_000)
         hold = await scene.hold(fan)

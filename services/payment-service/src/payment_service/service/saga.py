@@ -140,7 +140,7 @@ class Saga:
         owner = await payments.owner(tx, payment_id)
         if owner is None:
             raise ContradictoryOutcome(f"payment {payment_id} does not exist")
-        # The wallet before the payment, as when paying: the other way round is a deadlock.
+        # The wallet before the payment, as when paying: one order leaves no room for a deadlock.
         await wallets.lock(tx, owner)
         locked = await payments.lock(tx, payment_id)
         if locked is None or locked[0].payment.reservation_id != reservation_id:
@@ -149,7 +149,7 @@ class Saga:
         change = decide(record.payment, now)
         if change is None:
             return
-        answer = record.answer or outcome_answer(change.payment)
+        answer = outcome_answer(change.payment)
         await payments.transition(tx, record.payment, change.payment, answer)
         await wallets.book(tx, change.transfers, now)
         await self._tell(tx, change)
