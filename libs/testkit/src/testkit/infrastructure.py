@@ -7,6 +7,7 @@ numbered slot: schemas, Redis prefixes and a vhost of its own, made anew when it
 import fcntl
 import itertools
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -87,21 +88,33 @@ class Infrastructure:
         self._queue_pass = queue_pass
         self._slot_lock, number = _take_slot(stack.directory.parent / f"{stack.name}.slots")
         self.slot = f"t{number}"
-        """Names everything of this process: ``queue_t0``, ``queue_t0:``, vhost ``t0``."""
+        """Names everything of this process: ``queue_t0``, ``queue_t0:``, vhost ``t0-…``."""
         self._migrated: set[str] = set()
         self._forget_keys()
-        self.stack.remove_vhost(self.slot)
-        self.stack.add_vhost(self.slot)
+        self.vhost = self._fresh_vhost()
 
     def close(self) -> None:
         """Give the slot back; what is in it stays until somebody takes it again."""
         self._slot_lock.close()
 
+    def _fresh_vhost(self) -> str:
+        """Make a vhost that never was, and remove the slot's last one.
+
+        Quorum queues of a vhost made again under its old name meet their dying namesakes.
+        """
+        note = Path(self._slot_lock.name).with_suffix(".vhost")
+        if note.exists():
+            self.stack.remove_vhost(note.read_text())
+        vhost = f"{self.slot}-{secrets.token_hex(4)}"
+        note.write_text(vhost)
+        self.stack.add_vhost(vhost)
+        return vhost
+
     @property
     def broker_url(self) -> str:
         """The slot's vhost, as the administrator."""
         password = self.stack.credentials.test_admin
-        return f"amqp://{ADMIN}:{password}@127.0.0.1:{self.ports.rabbitmq}/{self.slot}"
+        return f"amqp://{ADMIN}:{password}@127.0.0.1:{self.ports.rabbitmq}/{self.vhost}"
 
     @contextmanager
     def root(self) -> Iterator[pymysql.cursors.Cursor]:
@@ -147,7 +160,7 @@ class Infrastructure:
             "redis_username": service or ADMIN,
             "redis_password": passwords.redis[service] if service else passwords.test_admin,
             "redis_prefix": f"{name}_{self.slot}:",
-            "broker_url": f"amqp://127.0.0.1:{self.ports.rabbitmq}/{self.slot}",
+            "broker_url": f"amqp://127.0.0.1:{self.ports.rabbitmq}/{self.vhost}",
             "broker_user": service or ADMIN,
             "broker_password": passwords.broker[service] if service else passwords.test_admin,
             "identity_issuer": ISSUER,

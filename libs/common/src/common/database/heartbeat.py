@@ -31,7 +31,7 @@ _BEAT = (
     "UPDATE heartbeat SET beat_at = NOW(6)"
     " WHERE id = 1 AND beat_at < NOW(6) - INTERVAL 400000 MICROSECOND"
 )
-_NOW = "SELECT NOW(6) AS now"
+_NOW = "SELECT NOW(6) AS moment"
 _READ = "SELECT beat_at FROM heartbeat WHERE id = 1"
 
 
@@ -105,7 +105,7 @@ class Heartbeat:
         rows = (await connection.execute(_NOW)).rows
         # A process that was frozen between question and answer would adopt an old time.
         if self._clock.monotonic() - asked_at < WRITE_SECONDS:
-            self._clock.synchronise(rows[0]["now"])
+            self._clock.synchronise(rows[0]["moment"])
         await connection.execute(_FIRST_BEAT if first else _BEAT)
 
     async def _look(self, connection: Connection, first: bool) -> None:
