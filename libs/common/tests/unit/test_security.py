@@ -4,12 +4,11 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -20,22 +19,17 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from fastapi import FastAPI
 
 from common.clock import Clock
 from common.errors import DependencyUnavailable
 from common.security import (
-    AdminUser,
     BearerVerifier,
-    CurrentUser,
     KeySet,
     Pass,
     PassSigner,
     PassVerifier,
-    QueuePass,
     TokenInvalid,
 )
-from common.web.problems import add_problem_handlers
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 KEYS = {kid: rsa.generate_private_key(65537, 2048) for kid in ("one", "two")}
@@ -345,76 +339,3 @@ class TestPass:
         verifier.verify(new)
         assert [key["kid"] for key in verifier.public_jwks()["keys"]] == ["p1", "p2"]
         assert all("d" not in key for key in verifier.public_jwks()["keys"])
-
-
-@pytest.fixture
-async def client(
-    verifier: BearerVerifier, pass_keys: Path, clock: StillClock
-) -> AsyncIterator[httpx.AsyncClient]:
-    app = FastAPI()
-    app.state.bearer = verifier
-    app.state.passes = PassVerifier(pass_keys, clock)
-    add_problem_handlers(app)
-
-    @app.get("/me")
-    async def me(user: CurrentUser) -> str:
-        return user.user_id
-
-    @app.get("/admin")
-    async def admin(user: AdminUser) -> str:
-        return user.user_id
-
-    @app.get("/inside")
-    async def inside(admitted: QueuePass) -> str:
-        return admitted.pass_id
-
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://probe") as client:
-        yield client
-
-
-def as_user(**changes: Any) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token(**changes)}"}
-
-
-class TestDependencies:
-    @pytest.mark.parametrize(
-        ("header", "challenge"),
-        [
-            (None, 'Bearer realm="stagedoor"'),
-            ("Basic Zm9vOmJhcg==", 'Bearer realm="stagedoor"'),
-            ("Bearer", 'Bearer realm="stagedoor"'),
-            ("Bearer nonsense", 'Bearer realm="stagedoor", error="invalid_token"'),
-            (f"Bearer {token(iss='x')}", 'Bearer realm="stagedoor", error="invalid_token"'),
-        ],
-    )
-    async def test_nobody_is_401_with_a_challenge(
-        self, client: httpx.AsyncClient, header: str | None, challenge: str
-    ) -> None:
-        headers = {"Authorization": header} if header else {}
-        for path in ("/me", "/admin", "/inside"):
-            answer = await client.get(path, headers=headers)
-            assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
-            assert answer.headers["www-authenticate"] == challenge
-
-    async def test_the_user_is_the_subject(self, client: httpx.AsyncClient) -> None:
-        answer = await client.get("/me", headers=as_user(sub="팬") | {"X-User-Id": "other"})
-        assert answer.json() == "팬"
-
-    async def test_roles_open_admin(self, client: httpx.AsyncClient) -> None:
-        assert (await client.get("/admin", headers=as_user())).status_code == 200
-        for roles in ([], ["Admin"], ["administrator"], None):
-            answer = await client.get("/admin", headers=as_user(roles=roles))
-            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
-
-    async def test_a_pass_is_personal(self, client: httpx.AsyncClient) -> None:
-        mine = {"Queue-Pass": signer().sign(ADMITTED)}
-        assert (await client.get("/inside", headers=as_user() | mine)).json() == "pass"
-        answer = await client.get("/inside", headers=as_user(sub="thief") | mine)
-        assert (answer.status_code, answer.json()["code"]) == (403, "pass-invalid")
-
-    async def test_a_pass_is_required(self, client: httpx.AsyncClient) -> None:
-        answer = await client.get("/inside", headers=as_user())
-        assert (answer.status_code, answer.json()["code"]) == (403, "pass-required")
-        answer = await client.get("/inside", headers=as_user() | {"Queue-Pass": "x.y.z"})
-        assert (answer.status_code, answer.json()["code"]) == (403, "pass-invalid")
