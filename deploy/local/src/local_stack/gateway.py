@@ -86,6 +86,7 @@ def program(layout: Layout) -> ProgramSpec:
             str(configuration_file(layout)),
         ),
         stop_wait_seconds=5,
+        directory=layout.configuration / NAME,
     )
 
 

@@ -1,4 +1,7 @@
-"""Processes of a stack, found by the mark in their environment, whoever their parent is."""
+"""Processes of a stack, found by the mark in their environment, whoever their parent is.
+
+Two servers write their title over their environment; they are known by name and working directory.
+"""
 
 from pathlib import Path
 
@@ -7,11 +10,11 @@ import psutil
 from local_stack.supervisor import STACK_VARIABLE
 
 KILL_WAIT_SECONDS = 10.0
+_UNMARKED = frozenset({"nginx", "redis-server"})
 
 
 def of_stack(stack_directory: Path) -> list[psutil.Process]:
     """Every living process that belongs to the stack, except the caller and its parents."""
-    mark = str(stack_directory)
     this = psutil.Process()
     spared = {this.pid, *(parent.pid for parent in this.parents())}
     found = []
@@ -19,11 +22,17 @@ def of_stack(stack_directory: Path) -> list[psutil.Process]:
         try:
             if process.pid in spared or process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            if process.environ().get(STACK_VARIABLE) == mark:
+            if _belongs(process, stack_directory):
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return found
+
+
+def _belongs(process: psutil.Process, stack_directory: Path) -> bool:
+    if process.environ().get(STACK_VARIABLE) == str(stack_directory):
+        return True
+    return process.name() in _UNMARKED and Path(process.cwd()).is_relative_to(stack_directory)
 
 
 def end_all(stack_directory: Path) -> list[str]:

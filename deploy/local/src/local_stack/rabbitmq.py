@@ -103,9 +103,9 @@ def programs(layout: Layout, ports: Ports) -> list[ProgramSpec]:
                 # that signals reach the process that supervisord knows.
                 "RUNNING_UNDER_SYSTEMD": "1",
             },
-            # It has closed listeners, connections and stores within a fraction of a second, then
-            # idles for five more before the Erlang machine ends. A kill loses nothing confirmed.
-            stop_wait_seconds=2,
+            # It takes six seconds. Killed earlier, it may lose the registration of a quorum queue
+            # declared in the last three (`names.dets`, RabbitMQ 3.10), which then has no leader.
+            stop_wait_seconds=20,
         ),
     ]
 
@@ -114,9 +114,15 @@ def answers(ports: Ports, credentials: Credentials) -> bool:
     """Whether the node has booted, imported its definitions and takes connections."""
     try:
         with management(ports, credentials) as client:
-            if not client.get(f"/aliveness-test/{VHOST}").is_success:
-                return False
-            return client.get(f"/exchanges/{VHOST}/reservation.lanes").is_success
+            # The management API is there before the listener for clients is, and before the
+            # definitions are imported.
+            return all(
+                client.get(path).is_success
+                for path in (
+                    f"/health/checks/port-listener/{ports.rabbitmq}",
+                    f"/exchanges/{VHOST}/reservation.lanes",
+                )
+            )
     except httpx.HTTPError:
         return False
 

@@ -20,7 +20,7 @@ from local_stack.layout import Layout
 START_TIMEOUT_SECONDS = 10.0
 STACK_VARIABLE = "STAGEDOOR_STACK"
 """Every process of a stack carries the stack's directory in this variable: that is how stray
-ones are found after the supervisor itself was killed."""
+ones are found after the supervisor itself was killed (see `local_stack.processes`)."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class ProgramSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     stop_wait_seconds: int = 10
     """After SIGTERM; then SIGKILL."""
+    directory: Path | None = None
+    """Where it runs; default: the clone."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def _section(layout: Layout, spec: ProgramSpec) -> list[str]:
     return [
         f"[program:{spec.name}]",
         f"command={_escaped(shlex.join(spec.command))}",
-        f"directory={_escaped(layout.root)}",
+        f"directory={_escaped(spec.directory or layout.root)}",
         *([f"environment={environment}"] if environment else []),
         "autostart=false",
         "autorestart=true",
