@@ -1,11 +1,11 @@
 """The parking queue of a service: look at what was given up, send it again, or drop it.
 
 Used by ``<service>-service parked list|replay|discard``. Messages are fetched without an
-acknowledgement and go back untouched when the connection closes, unless they were replayed or
-discarded. Only one such session at a time sees all of them.
+acknowledgement and go back unless they were replayed or discarded, at the latest when the
+connection closes. Only one such session at a time sees all of them.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +63,14 @@ class Parking:
 
     async def list(self, limit: int = 100) -> list[ParkedMessage]:
         """The first messages, oldest first."""
-        return [_parked(message) async for message in self._messages(limit)]
+        found = []
+
+        async def look(message: AbstractIncomingMessage) -> bool:
+            found.append(_parked(message))
+            return False
+
+        await self._go_through(look, limit)
+        return found
 
     async def replay(self, message_id: str | None = None) -> int:
         """Send one message, or all, to the queues they came from, as if never tried; how many.
@@ -76,43 +83,52 @@ class Parking:
         exchange = await self._channel.get_exchange(
             redeliver_exchange(self._service).name, ensure=False
         )
-        count = 0
-        async for message in self._matching(message_id):
-            queue = _parked(message).queue
-            if not queue:
-                raise ParkedMessageNotReplayable(_parked(message).id)
+
+        async def send(message: AbstractIncomingMessage) -> bool:
+            parked = _parked(message)
+            if message_id not in {None, parked.id}:
+                return False
+            if not parked.queue:
+                raise ParkedMessageNotReplayable(parked.id)
             try:
                 await exchange.publish(
-                    _fresh(message), queue, mandatory=True, timeout=TIMEOUT_SECONDS
+                    _fresh(message), parked.queue, mandatory=True, timeout=TIMEOUT_SECONDS
                 )
             except (AMQPError, TimeoutError) as error:
-                raise DependencyUnavailable(f"queue {queue}") from error
-            await message.ack()
-            count += 1
-        return count
+                raise DependencyUnavailable(f"queue {parked.queue}") from error
+            return True
+
+        return await self._go_through(send)
 
     async def discard(self, message_id: str | None = None) -> int:
         """Delete one message, or all, for ever; how many."""
-        count = 0
-        async for message in self._matching(message_id):
-            await message.ack()
-            count += 1
-        return count
 
-    async def _matching(self, message_id: str | None) -> AsyncIterator[AbstractIncomingMessage]:
-        async for message in self._messages(MOST_MESSAGES):
-            if message_id is None or _parked(message).id == message_id:
-                yield message
+        async def matches(message: AbstractIncomingMessage) -> bool:
+            return message_id in {None, _parked(message).id}
 
-    async def _messages(self, limit: int) -> AsyncIterator[AbstractIncomingMessage]:
+        return await self._go_through(matches)
+
+    async def _go_through(
+        self, done: Callable[[AbstractIncomingMessage], Awaitable[bool]], limit: int = MOST_MESSAGES
+    ) -> int:
+        """Remove every message ``done`` says is done with, put the others back; how many went."""
         queue: AbstractQueue = await self._channel.get_queue(
             parked_queue(self._service).name, ensure=False
         )
+        kept: list[AbstractIncomingMessage] = []
+        count = 0
         for _ in range(min(limit, MOST_MESSAGES)):
             message = await queue.get(no_ack=False, fail=False, timeout=TIMEOUT_SECONDS)
             if message is None:
-                return
-            yield message
+                break
+            if await done(message):
+                await message.ack()
+                count += 1
+            else:
+                kept.append(message)
+        for message in kept:
+            await message.nack(requeue=True)
+        return count
 
 
 @asynccontextmanager

@@ -39,7 +39,7 @@ class Stream:
         self._bootstrap = bootstrap
         self._client_id = client_id
         self._broker: KafkaBroker | None = None
-        self._connecting = asyncio.Lock()
+        self._turn = asyncio.Lock()
 
     async def start(self) -> None:
         """Nothing to do: `publish` connects, so that Kafka's absence never holds up a start."""
@@ -67,31 +67,35 @@ class Stream:
         broker: KafkaBroker | None = None
         try:
             async with asyncio.timeout(deadline_seconds):
-                broker = await self._connected()
-                await broker.publish(
-                    payload,
-                    topic=topic,
-                    key=key.encode(),
-                    headers=envelope.to_kafka(),
-                    correlation_id=envelope.id,
-                    timestamp_ms=int(envelope.time.timestamp() * 1000),
-                )
+                # One at a time up to the client's buffer: while it still asks for the topic's
+                # partitions, later calls would overtake earlier ones.
+                async with self._turn:
+                    broker = await self._connected()
+                    confirmed = await broker.publish(
+                        payload,
+                        topic=topic,
+                        key=key.encode(),
+                        headers=envelope.to_kafka(),
+                        correlation_id=envelope.id,
+                        timestamp_ms=int(envelope.time.timestamp() * 1000),
+                        no_confirm=True,
+                    )
+                await confirmed
         except _FAILURES as error:
             await self._discard(broker, error)
             raise DependencyUnavailable("kafka") from error
 
     async def _connected(self) -> KafkaBroker:
-        async with self._connecting:
-            if self._broker is None:
-                await self._reach()
-                broker = self._new_broker()
-                try:
-                    await broker.connect()
-                except BaseException:
-                    await _close(broker)
-                    raise
-                self._broker = broker
-            return self._broker
+        if self._broker is None:
+            await self._reach()
+            broker = self._new_broker()
+            try:
+                await broker.connect()
+            except BaseException:
+                await _close(broker)
+                raise
+            self._broker = broker
+        return self._broker
 
     async def _reach(self) -> None:
         """See whether anybody is there: FastStream never closes a producer that found nobody.
