@@ -111,13 +111,14 @@ def test_common_problems_are_added_to_the_route_s_own(document: dict[str, Any]) 
         "400": ["idempotency-key-missing"],
         "401": ["unauthenticated"],
         "403": ["pass-invalid", "pass-required"],
+        "408": ["request-timeout"],
         "409": ["seat-unavailable"],
         "413": ["body-too-large"],
         "415": ["unsupported-media-type"],
         "422": ["request-invalid"],
         "429": ["rate-limited"],
         "500": ["internal-error"],
-        "503": ["dependency-unavailable"],
+        "503": ["dependency-unavailable", "overloaded"],
     }
     assert codes(document["paths"]["/api/v1/admin/reservations"]["get"])["403"] == ["forbidden"]
     look = document["paths"]["/api/v1/reservations/{reservation_id}"]["get"]

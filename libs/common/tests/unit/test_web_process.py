@@ -61,7 +61,7 @@ class TestDeadline:
 
         headers = JSON | {"Prefer": "wait=0"}
         answer = await client.post(thing(), content=never(), headers=headers)
-        assert_problem(answer, 503, "dependency-unavailable")
+        assert_problem(answer, 408, "request-timeout")
 
 
 class TestAnswers:
@@ -101,6 +101,18 @@ class TestLife:
         answer = await client.get("/word")
         assert_problem(answer, 503, "dependency-unavailable")
         assert answer.headers["retry-after"] == "1"
+
+    async def test_more_than_can_be_done_is_refused_at_once(
+        self, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("common.web.edge.MOST_IN_FLIGHT", 5)
+        answers = await asyncio.gather(*(client.get("/dawdle") for _ in range(20)))
+        assert sorted(answer.status_code for answer in answers) == [200] * 5 + [503] * 15
+        refused = next(answer for answer in answers if answer.status_code == 503)
+        assert_problem(refused, 503, "overloaded")
+        assert refused.headers["retry-after"] == "1"
+        assert (await client.get("http://probe/health/live")).status_code == 200
+        assert (await client.get("/dawdle")).status_code == 200  # the places were given back
 
     async def test_while_draining_answers_close_their_connection(
         self, client: httpx.AsyncClient, host: Any

@@ -12,7 +12,12 @@ from common.errors import DependencyUnavailable, Problem
 from common.logging import get_logger
 from common.tracing import continued, current_traceparent
 from common.web.dependencies import wait_seconds
-from common.web.problems import problem_response, standard_problem, unavailable_problem
+from common.web.problems import (
+    overloaded_problem,
+    problem_response,
+    standard_problem,
+    unavailable_problem,
+)
 from common.web.requests import DEADLINE_SCOPE_KEY, HEADERS_SCOPE_KEY
 
 if TYPE_CHECKING:
@@ -20,6 +25,10 @@ if TYPE_CHECKING:
 
 MARGIN_SECONDS = 0.9
 """What a request may take beyond its wait: no answer later than 3 s at the default wait."""
+
+MOST_IN_FLIGHT = 1024
+"""Requests under way in one process. More would only wait behind them until their deadlines, and
+the work done for them be lost; a burst of a thousand joins still fits."""
 
 _QUIET_PATHS = ("/health/", "/metrics")
 _LONGEST_PATH = 200
@@ -49,6 +58,7 @@ class Edge:
         self._app = app
         self._is_open = is_open
         self._is_draining = is_draining
+        self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -65,13 +75,22 @@ class Edge:
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the application answer, when it is open."""
-        if not self._is_open() and scope["path"].startswith("/api/"):
-            problem = standard_problem(
-                503, "the service is starting or stopping", retry_after_seconds=1
-            )
+        problem = self._refusal() if scope["path"].startswith("/api/") else None
+        if problem is not None:
             await problem_response(problem)(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        self._in_flight += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._in_flight -= 1
+
+    def _refusal(self) -> Problem | None:
+        if not self._is_open():
+            return standard_problem(
+                503, "the service is starting or stopping", retry_after_seconds=1
+            )
+        return overloaded_problem() if self._in_flight >= MOST_IN_FLIGHT else None
 
 
 class _Exchange:
@@ -85,6 +104,7 @@ class _Exchange:
         self._status = 0
         self._swallow = False
         self._disconnected = False
+        self._receiving = False
 
     async def serve(self) -> None:
         """Answer within the deadline, whatever happens, and log it once."""
@@ -106,8 +126,8 @@ class _Exchange:
                 self._scope[DEADLINE_SCOPE_KEY] = lambda more: timeout.reschedule(begin + more)
                 await self._edge.answer(self._scope, self._receive_counted, self._send)
         except TimeoutError:
-            problem = standard_problem(503, "the deadline has passed", retry_after_seconds=1)
-            log.warning("deadline-exceeded", path=self._scope["path"])
+            problem = self._lateness()
+            log.warning("deadline-exceeded", path=self._scope["path"], status=problem.status)
         except Problem as error:
             problem = error
         except DependencyUnavailable as error:
@@ -122,8 +142,15 @@ class _Exchange:
         if not self._status:
             await self._replace(problem_response(problem))
 
+    def _lateness(self) -> Problem:
+        if self._receiving:
+            return standard_problem(408)
+        return standard_problem(503, "the deadline has passed", retry_after_seconds=1)
+
     async def _receive_counted(self) -> Message:
+        self._receiving = True
         message = await self._receive()
+        self._receiving = False
         if message["type"] == "http.disconnect":
             self._disconnected = True
         return message

@@ -10,7 +10,7 @@ from common.web.problems import documented
 
 _SCHEMAS = "#/components/schemas/{model}"
 _METHODS = ("get", "put", "post", "delete", "patch")
-_COMMON = {500: ["internal-error"], 503: ["dependency-unavailable"]}
+_COMMON = {500: ["internal-error"], 503: ["dependency-unavailable", "overloaded"]}
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -27,6 +27,7 @@ def _statuses(operation: dict[str, Any], path: str) -> dict[int, list[str]]:
         found[401] = ["unauthenticated"]
     if operation.get("requestBody"):
         found |= {
+            408: ["request-timeout"],
             413: ["body-too-large"],
             415: ["unsupported-media-type"],
             422: ["request-invalid"],

@@ -23,6 +23,7 @@ _TITLES = {
     404: ("not-found", "There is nothing here"),
     405: ("method-not-allowed", "This method is not allowed here"),
     406: ("not-acceptable", "This representation does not exist"),
+    408: ("request-timeout", "The body did not arrive in time"),
     413: ("body-too-large", "The body is too large"),
     415: ("unsupported-media-type", "The body must be application/json"),
     422: ("request-invalid", "The request is not valid"),
@@ -59,6 +60,11 @@ def problem_response(problem: Problem) -> Response:
         headers["Retry-After"] = str(problem.retry_after_seconds)
     content = json.dumps(body, separators=(",", ":"), default=str)
     return Response(content, problem.status, headers, MEDIA_TYPE)
+
+
+def overloaded_problem() -> Problem:
+    """A 503 that costs next to nothing, so that the requests under way can be finished."""
+    return Problem(503, "overloaded", "Too many requests are under way", retry_after_seconds=1)
 
 
 def unavailable_problem(error: DependencyUnavailable) -> Problem:
