@@ -270,4 +270,5 @@ def alone(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(service.door, "attend", nothing)
     monkeypatch.setattr(service.door, "_free", nothing)
+    monkeypatch.setattr(service.door, "ask", lambda concert_id: None)
     monkeypatch.setattr(service.steering, "_refresh", nothing)

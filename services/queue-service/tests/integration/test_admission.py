@@ -105,8 +105,8 @@ async def test_ending_twice_is_ending_once(service, published):
 # Crash points: a process stops dead between two steps; another one (or a tick) carries on. ------
 
 
-class Crash(BaseException):
-    """The process is gone: no handler of ours runs."""
+class Crash(Exception):  # noqa: N818 - no error of ours
+    """The process stops here; nothing of ours handles it."""
 
 
 @pytest.fixture
@@ -121,8 +121,7 @@ async def test_crash_after_the_claim_before_the_row(quiet, monkeypatch):
     fan = queue.fan()
     with monkeypatch.context() as patch:
         patch.setattr(quiet.door, "_write", dies)
-        with pytest.raises(Crash):
-            await fan.join()
+        assert (await fan.join()).status_code == 500
     assert await queue.rows() == []
     # No pass without a row.
     assert (await fan.poll()).json()["pass"] is None
@@ -135,8 +134,7 @@ async def test_crash_after_the_row_before_the_room_knows(quiet, monkeypatch):
     fan = queue.fan()
     with monkeypatch.context() as patch:
         patch.setattr(quiet.door._rooms, "settle", dies)
-        with pytest.raises(Crash):
-            await fan.join()
+        assert (await fan.join()).status_code == 500
     assert len(await queue.rows()) == 1
     assert (await fan.poll()).json()["pass"] is None
     await carried_on(quiet, queue, fan)
@@ -160,8 +158,7 @@ async def test_crash_while_leaving(quiet, monkeypatch, step):
     owner = quiet.database if step == "run" else quiet.door._rooms
     with monkeypatch.context() as patch:
         patch.setattr(owner, step, dies)
-        with pytest.raises(Crash):
-            await leaver.leave()
+        assert (await leaver.leave()).status_code == 500
     # The slot is not free before MySQL says so, and not lost either.
     assert not await admitted(next_one)
     await carried_on(quiet, queue, next_one)
@@ -182,7 +179,7 @@ async def test_crash_after_a_purchase_is_written_is_repaired_without_the_message
             await quiet.door.end(queue.concert_id, [pass_id], AdmissionEndCause.PURCHASED)
     assert not await admitted(next_one)
     await quiet.door.free_recently_ended()
-    assert await admitted(next_one)
+    await eventually(lambda: admitted(next_one))
     assert await buyer.state() == "done"
 
 

@@ -81,7 +81,7 @@ async def test_leaving_frees_the_slot_and_the_next_one_enters(service):
     assert (waiting["state"], waiting["people_ahead"]) == ("waiting", 0)
     assert (await inside.leave()).status_code == 204
     assert (await inside.poll()).json()["code"] == "no-ticket"
-    assert await next_one.state() == "admitted"
+    await eventually(lambda: _is(next_one, "admitted"))
     ended, live = await queue.rows()
     assert (ended["end_cause"], live["ended_at"]) == ("left", None)
     assert ended["ended_at"] < live["admitted_at"]

@@ -14,10 +14,9 @@ Any process may take a turn at any time; there is no leader. A turn is: claim (t
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from common.database import Database, Transaction
-from common.errors import DependencyUnavailable
 from common.events import AdmissionEndCause, AdmissionEnded
 from common.logging import get_logger
 from common.outbox import Outbox
@@ -27,7 +26,7 @@ from queue_service.service.recovery import Recovery
 from queue_service.store import AdmissionStore, RoomStore, WrongEpoch
 
 _LONGEST_VISIT = 100
-"""Turns in a row; each admits and settles up to 500, the rest is for the next visit."""
+"""Turns in a row; each admits and settles up to 500, the rest is for the next tick."""
 _RECENT_SECONDS = 30
 
 log = get_logger(__name__)
@@ -35,10 +34,13 @@ log = get_logger(__name__)
 
 @dataclass(slots=True)
 class _Visit:
-    """Turns of one room: the one under way, and the one its latecomers wait for."""
+    """Turns of one room by this process, one after the other."""
 
-    now: asyncio.Task[None]
-    then: asyncio.Task[None] | None = None
+    task: asyncio.Task[None] | None = None
+    asked: bool = False
+    """Somebody wants a turn that begins from now on."""
+    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    """Told when such a turn is over."""
 
 
 class Door:
@@ -68,39 +70,42 @@ class Door:
         """Version each room was last seen with."""
 
     async def attend(self, concert_id: str) -> None:
-        """Take turns that begin after this call until nothing is left to do now.
+        """Wait for a turn that begins after this call; turns go on while they find work.
 
         Raises:
             DependencyUnavailable: what was claimed is claimed again later, by anybody.
         """
-        visit = self._visits.get(concert_id)
-        if visit is None:
-            visit = _Visit(asyncio.create_task(self._serve(concert_id)))
-            self._visits[concert_id] = visit
-            task = visit.now
-        else:
-            if visit.then is None:
-                visit.then = asyncio.create_task(self._after(concert_id, visit))
-            task = visit.then
-        task.add_done_callback(_retrieved)
-        # Shielded: a caller that goes away must not cut short what others wait for.
-        await asyncio.shield(task)
+        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._visits.setdefault(concert_id, _Visit()).waiting.append(told)
+        self.ask(concert_id)
+        await told
 
-    async def _after(self, concert_id: str, visit: _Visit) -> None:
-        await asyncio.wait({visit.now})
-        if visit.then is not None:
-            self._visits[concert_id] = _Visit(visit.then)
-        await self._serve(concert_id)
+    def ask(self, concert_id: str) -> None:
+        """Have a turn taken soon, without waiting for it."""
+        visit = self._visits.setdefault(concert_id, _Visit())
+        visit.asked = True
+        if visit.task is None:
+            visit.task = asyncio.create_task(self._serve(concert_id, visit))
 
-    async def _serve(self, concert_id: str) -> None:
-        try:
-            for _ in range(_LONGEST_VISIT):
-                if not await self._turn(concert_id):
-                    break
-        finally:
-            visit = self._visits.get(concert_id)
-            if visit is not None and visit.now is asyncio.current_task() and visit.then is None:
-                del self._visits[concert_id]
+    async def _serve(self, concert_id: str, visit: _Visit) -> None:
+        turns = 0
+        while visit.asked and turns < _LONGEST_VISIT:
+            turns += 1
+            visit.asked = False
+            waiting, visit.waiting = visit.waiting, []
+            error: Exception | None = None
+            try:
+                visit.asked = await self._turn(concert_id) or visit.asked
+            except Exception as raised:  # noqa: BLE001 - told to those who wait; the next tick tries again
+                error = raised
+            _tell(waiting, error)
+            if error is not None and not waiting:
+                log.info("turn-failed", concert_id=concert_id, reason=repr(error))
+        del self._visits[concert_id]
+        if visit.waiting:
+            # Asked for in the very last turn of a long visit.
+            self._visits[concert_id] = _Visit(waiting=visit.waiting)
+            self.ask(concert_id)
 
     async def _turn(self, concert_id: str) -> bool:
         """One turn; whether another one would find something to do at once."""
@@ -162,10 +167,8 @@ class Door:
             concert_id, lambda: self._rooms.settle(concert_id, receipts)
         )
         if somebody_can_enter:
-            try:
-                await self.attend(concert_id)
-            except DependencyUnavailable:
-                log.info("next-enters-later", concert_id=concert_id)
+            # Who left or bought need not wait for the next one to enter.
+            self.ask(concert_id)
 
     async def free_recently_ended(self) -> None:
         """Repair: slots whose end is in MySQL but whose freeing was lost with a process."""
@@ -183,10 +186,14 @@ class Door:
             await self.end(concert_id, pass_ids, AdmissionEndCause.EXPIRED)
 
 
-def _retrieved(task: asyncio.Task[None]) -> None:
-    """Whoever waited was told; when all of them went away, nobody needs to be."""
-    if not task.cancelled():
-        task.exception()
+def _tell(waiting: Iterable[asyncio.Future[None]], error: Exception | None) -> None:
+    for told in waiting:
+        if told.done():
+            continue  # its caller went away
+        if error is None:
+            told.set_result(None)
+        else:
+            told.set_exception(error)
 
 
 def _count(events: Iterable[AdmissionEnded]) -> None:
