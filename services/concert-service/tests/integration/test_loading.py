@@ -96,6 +96,22 @@ class TestOneLoader:
         assert len(set(bodies)) == 1
         assert loads(databases, "FROM concerts") == 1
 
+    async def test_a_loader_whose_turn_comes_late_looks_once_more(
+        self, redis: Redis, settings: ConcertSettings
+    ) -> None:
+        """Another one has loaded between this one's miss and its lock."""
+        answers = [None, b"loaded meanwhile"]
+
+        async def cached() -> bytes | None:
+            return answers.pop(0)
+
+        async def load(shared: bool) -> bytes | None:
+            raise AssertionError("there was nothing left to load")
+
+        loader = loading.OneLoader(redis, Clock())
+        name = f"{settings.redis_prefix}load:{new_id()}"
+        assert await loader.get(name, cached, load) == b"loaded meanwhile"
+
     async def test_a_reader_that_hangs_up_does_not_end_the_load(
         self, shop: Any, processes: Any
     ) -> None:
@@ -249,8 +265,9 @@ class TestFreshness:
         monkeypatch.setattr(reader._cache, "availability", counted)
         clock = Clock()
         began = clock.monotonic()
-        for _ in range(2_000):
-            await reader.body(concert.performance_id, None)
+        for _ in range(20):  # bursts at one instant, and one after the other
+            rush = (reader.body(concert.performance_id, None) for _ in range(100))
+            await asyncio.gather(*rush)
         elapsed = clock.monotonic() - began
         assert asked <= 3 + elapsed / 0.4
 

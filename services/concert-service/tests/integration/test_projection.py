@@ -77,9 +77,10 @@ class TestOverTheBroker:
         self, shop: Any, inventory: Any, database: Database
     ) -> None:
         concert = await shop.create(5)
-        a, *_ = await shop.seat_ids(concert.performance_id)
+        a, b, *_ = await shop.seat_ids(concert.performance_id)
         message_id = await inventory.tell(concert, 1, (a, "held", 1))
-        await inventory.tell(concert, 1, (a, "held", 1), message_id=message_id)
+        # By its id alone: were it looked at, its second seat would be news.
+        await inventory.tell(concert, 1, (a, "held", 1), (b, "held", 1), message_id=message_id)
         await inventory.tell(concert, 2, (a, "available", 2))
         await inventory.tell(concert, 1, (a, "held", 1), message_id=message_id)
         await inventory.tell(concert, 3, (a, "sold", 3))

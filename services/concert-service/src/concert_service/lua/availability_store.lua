@@ -7,14 +7,11 @@ local function known(field)
 end
 local new = tonumber(ARGV[1])
 local last = redis.call('ZREVRANGE', KEYS[3], 0, 0, 'WITHSCORES')
-local told = tonumber(last[2] or '-1')
-local needed = math.max(known('version'), known('required'), told)
+local needed = math.max(known('version'), known('required'), tonumber(last[2] or '-1'))
 if needed > new then
   return needed
 end
-if told < new then
-  redis.call('DEL', KEYS[3]) -- the history misses changes up to this version: it ends here
-end
+-- The history may miss changes up to this version; readers follow it only while it is unbroken.
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 redis.call('HSET', KEYS[1], 'version', new)
 redis.call('HDEL', KEYS[1], 'required')
