@@ -145,7 +145,8 @@ def initialise(layout: Layout) -> None:
         if done.returncode != 0:
             log = layout.logs / f"{which}-install.log"
             log.write_text(done.stdout + done.stderr)
-            raise StackError(f"mariadb-install-db failed ({log})")
+            errors = [line for line in done.stderr.splitlines() if "ERROR" in line]
+            raise StackError(f"mariadb-install-db failed: {' '.join(errors[:1])} ({log})")
         unfinished.rename(target)
 
 

@@ -1,5 +1,6 @@
 """A stack of these tests' own: they kill it and start it again."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -17,8 +18,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def own_stack() -> Iterator[Stack]:
     """The object; whether it is up is the tests' business."""
-    stack = Stack("test-local")
-    stack.remove()
+    # Of this run only: two runs in one clone must not delete each other's data.
+    stack = Stack(f"test-local-{os.getpid()}")
     yield stack
     stack.remove()
 
