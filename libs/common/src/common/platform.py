@@ -225,6 +225,7 @@ class Platform:
             # Only the schema gates the start: Redis and the broker may be away, and then only
             # the requests that need them are answered 503.
             _Part("schema", self._check_schema, _nothing),
+            _Part("issuer-keys", self.bearer.warm_up, _nothing),
             _Part("redis", _nothing, self.redis.aclose),
             _Part("bell", self._start_bell, self._bell.stop),
             _Part("answers", self.answers.start, self.answers.stop),

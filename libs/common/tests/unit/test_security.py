@@ -1,5 +1,6 @@
 """Bearer tokens and passes: what proves somebody, what does not, and what it costs the issuer."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -30,6 +31,7 @@ from common.security import (
     PassVerifier,
     TokenInvalid,
 )
+from testkit import eventually
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 KEYS = {kid: rsa.generate_private_key(65537, 2048) for kid in ("one", "two")}
@@ -271,11 +273,44 @@ class TestKeys:
     async def test_an_issuer_that_hangs_costs_a_second_once(
         self, clock: StillClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("common.security.identity._FETCH_SECONDS", 0.05)
-        keys = KeySet("http://10.255.255.1/jwks.json", clock)
+        monkeypatch.setattr("common.security.identity._FETCH_SECONDS", 0.5)
+        asked = 0
+
+        async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal asked
+            asked += 1
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(hang, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        keys = KeySet(f"http://127.0.0.1:{port}/jwks.json", clock)
         for _ in range(50):
             with pytest.raises(DependencyUnavailable):
                 await keys.get("one")
+        server.close()
+        assert asked == 1
+
+    async def test_a_warm_process_asks_nobody_on_the_first_request(
+        self, verifier: BearerVerifier, jwks: Callable[..., Path]
+    ) -> None:
+        await verifier.warm_up()
+        jwks("one").unlink()
+        assert (await verifier.verify(token())).user_id == "fan"
+
+    async def test_aging_keys_are_fetched_while_the_old_ones_serve(
+        self, jwks: Callable[..., Path], clock: StillClock
+    ) -> None:
+        keys = KeySet(jwks("one").as_uri(), clock)
+        await keys.get("one")
+        jwks("one", "two")
+        clock.forward(241)
+        await keys.get("one")
+
+        async def fetched() -> bool:
+            return "two" in keys._keys
+
+        await eventually(fetched, within_seconds=2)
 
 
 @pytest.fixture

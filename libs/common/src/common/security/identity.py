@@ -32,6 +32,9 @@ BEARER_ALGORITHM = "RS256"
 ADMIN_ROLE = "admin"
 
 _MAX_AGE_SECONDS = 300.0
+"""Older keys are not believed while the issuer can say otherwise."""
+_REFRESH_AGE_SECONDS = 240.0
+"""From this age on they are fetched anew in the background, so that no caller waits."""
 _FETCH_SECONDS = 1.0
 _LARGEST_JWKS = 256 * 1024
 
@@ -66,6 +69,11 @@ class KeySet:
         self._tried_at: float | None = None
         self._fetched_at: float | None = None
         self._lock = asyncio.Lock()
+        self._background: asyncio.Task[None] | None = None
+
+    async def warm_up(self) -> None:
+        """Fetch the keys before the first caller needs them; the issuer may be away."""
+        await self._refresh("")
 
     async def get(self, kid: str) -> RSAPublicKey:
         """The key of this id.
@@ -76,6 +84,8 @@ class KeySet:
         """
         if kid not in self._keys or self._is_older_than(_MAX_AGE_SECONDS):
             await self._refresh(kid)
+        elif self._is_older_than(_REFRESH_AGE_SECONDS) and self._may_try():
+            self._background = asyncio.create_task(self._refresh(kid))
         key = self._keys.get(kid)
         if key is not None:
             return key
@@ -93,7 +103,7 @@ class KeySet:
     async def _refresh(self, kid: str) -> None:
         async with self._lock:
             if not self._may_try() or (
-                kid in self._keys and not self._is_older_than(_MAX_AGE_SECONDS)
+                kid in self._keys and not self._is_older_than(_REFRESH_AGE_SECONDS)
             ):
                 return
             self._tried_at = self._clock.monotonic()
@@ -147,6 +157,10 @@ class BearerVerifier:
         self._audience = audience
         self._clock = clock
         self._known: OrderedDict[bytes, tuple[Identity, float]] = OrderedDict()
+
+    async def warm_up(self) -> None:
+        """Fetch the issuer's keys ahead of the first request, if it is there."""
+        await self._keys.warm_up()
 
     async def verify(self, token: str) -> Identity:
         """The caller a token proves.
