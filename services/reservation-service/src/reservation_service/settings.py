@@ -12,7 +12,7 @@ class ReservationSettings(CommonSettings):
 
     service_name: ClassVar[str] = "reservation"
 
-    lane_batch: Annotated[int, Field(ge=1, le=500)] = 100
+    lane_batch: Annotated[int, Field(ge=1, le=200)] = 100
     """Most requests decided in one transaction; the same in every replica."""
     expiry_interval_seconds: Annotated[float, Field(gt=0, le=1)] = 0.2
     """Pause between two looks for holds that have ended: they are released within 1 s."""

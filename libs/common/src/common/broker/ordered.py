@@ -37,6 +37,10 @@ from common.envelope import Envelope
 from common.events import Event
 from common.tracing import continued
 
+LANE_PREFETCH = 200
+"""The same in every lane, replica and version: RabbitMQ puts what a lost consumer returns behind
+what was returned before, so a successor that cannot take all of it at once, and is lost as well,
+leaves it out of order."""
 SINGLE_TRIES = 2
 """A message alone gets a second try before it is parked: a glitch must not cost a fan an answer."""
 VERIFY_SECONDS = 2.0
@@ -68,15 +72,17 @@ class OrderedSubscription:
             has decided none. Must be idempotent (inbox): a batch may come again, in whole or
             in part, also to another process.
         queues: one single-active-consumer queue a lane, ``<service>.<routing key>``.
-        max_batch: most messages decided together; twice as many are prefetched. Must be the
-            same in every replica: a successor with a smaller prefetch could meet returned
-            messages out of order.
+        max_batch: most messages decided together; at most `LANE_PREFETCH`.
     """
 
     event: type[Event]
     handle_batch: Callable[[list[Delivery]], Awaitable[None]]
     queues: Sequence[str]
     max_batch: int = 100
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_batch <= LANE_PREFETCH:
+            raise ValueError(f"max_batch must be 1 to {LANE_PREFETCH}")
 
     def declarations(self, service: str) -> list[Queue]:
         """A queue a lane, bound under its name without the service."""
@@ -148,7 +154,7 @@ class Lane:
         stalls: Stalls,
     ) -> None:
         self.queue = queue
-        self.prefetch = subscription.max_batch * 2
+        self.prefetch = LANE_PREFETCH
         self.active = False
         """Whether this process believes it is the lane's active consumer."""
         self.in_hand = asyncio.Lock()

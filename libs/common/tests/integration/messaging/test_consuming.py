@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 
 import aio_pika
+from aio_pika.robust_queue import RobustQueue
 from prometheus_client import REGISTRY
 
 from common.broker import Subscription
@@ -54,14 +55,24 @@ class TestHandling:
         assert recorder.traces == [trace]
         assert recorder.attempts == [("fan-1", 1)]
 
-    async def test_what_waits_at_the_start_is_handled_once_each(self, running, held):
-        # FastStream drops what arrives in the same read as the answer to its `consume`.
+    async def test_what_arrives_with_the_answer_to_consume_is_handled_once_each(
+        self, running, held, monkeypatch
+    ):
+        # FastStream drops what arrives before it calls its subscriber running.
+        consume = RobustQueue.consume
+
+        async def slow(*args, **kwargs):
+            tag = await consume(*args, **kwargs)
+            await asyncio.sleep(0.3)
+            return tag
+
         recorder = Recorder()
-        fans = {f"fan-{number}" for number in range(60)}
+        fans = {f"fan-{number}" for number in range(20)}
         async with running("reservation") as producer:
             async with running("payment", Subscription(ReservationHeld, Recorder(_away))):
                 await asyncio.gather(*(producer.publish(held(user_id=fan)) for fan in fans))
-            subscription = Subscription(ReservationHeld, recorder, concurrency=50)
+            monkeypatch.setattr(RobustQueue, "consume", slow)
+            subscription = Subscription(ReservationHeld, recorder, concurrency=20)
             async with running("payment", subscription):
                 await eventually(lambda: len(recorder.seen) >= len(fans))
         assert Counter(recorder.seen) == dict.fromkeys(fans, 1)

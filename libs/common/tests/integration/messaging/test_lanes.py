@@ -193,6 +193,37 @@ class TestConnectionLost:
         assert successor.decided == list(range(20))
 
 
+class TestHeirs:
+    async def test_a_second_loss_leaves_the_order_whatever_the_batch_sizes(
+        self, running, publish_lane, gate
+    ):
+        # RabbitMQ puts what a lost consumer returns behind what was returned before.
+        async def stuck(batch):
+            await gate.wait()
+
+        def heir(max_batch):
+            return OrderedSubscription(
+                ReservationRequested, stuck, queues=[lane_queue(0)], max_batch=max_batch
+            )
+
+        last = Decider()
+        async with (
+            running("reservation", heir(100), drain_seconds=0.1) as first,
+            running("reservation", heir(5), drain_seconds=0.1) as second,
+            running("reservation", lanes(last)) as third,
+        ):
+            await publish_lane(third, range(150))
+            await first.stop_consuming()
+            await second.stop_consuming()
+            await eventually(lambda: len(last.decided) == 150, 10)
+        assert last.decided == list(range(150))
+
+    @pytest.mark.parametrize("max_batch", [0, 201])
+    def test_a_batch_beyond_the_prefetch_is_a_mistake(self, max_batch):
+        with pytest.raises(ValueError, match="max_batch"):
+            lanes(Decider(), max_batch=max_batch)
+
+
 class TestStop:
     async def test_the_batch_in_hand_is_finished_and_the_rest_goes_to_the_successor_in_order(
         self, running, publish_lane, gate
