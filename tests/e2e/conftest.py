@@ -10,8 +10,7 @@ from house import House
 from audit import Source, check
 from local_stack import Stack
 from local_stack.verify import source_of
-
-STACK = "test"
+from testkit.infrastructure import STACK
 
 
 @pytest.fixture(scope="session")

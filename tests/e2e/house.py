@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-from testkit import eventually
 
 from common.ids import new_id
 from local_stack.demo.client import API, Answer, FanClient, Recorder
 from local_stack.demo.plan import seating_plan
+from testkit import eventually
 
 ADMITTED_WITHIN_SECONDS = 20.0
 

@@ -5,12 +5,12 @@ import os
 import signal
 
 import pytest
-from testkit import eventually
 
 from audit import Source, check
 from local_stack import Stack
 from local_stack.demo.plan import seating_plan
 from local_stack.demo.sale import Plan, SaleRun
+from testkit import eventually
 
 SERVICES = ("queue-service", "concert-service", "reservation-service", "payment-service")
 FROZEN_SECONDS = 8.0

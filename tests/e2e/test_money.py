@@ -2,9 +2,9 @@ import asyncio
 from collections import Counter
 
 from house import House, succeeded
-from testkit import eventually
 
 from local_stack.demo.client import API, FanClient
+from testkit import eventually
 
 
 async def balance(house: House, fan: FanClient) -> int:
