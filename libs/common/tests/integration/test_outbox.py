@@ -357,7 +357,7 @@ class TestTakeover:
             return [item.decode() for item in raw]
 
         async with child(probe_settings, destination, key) as first:
-            await becomes_active(first, 20)
+            await becomes_active(first, 30)
             async with child(probe_settings, destination, key) as second:
                 for start in range(0, 300, 10):
                     await add(database, destination, *subjects[start : start + 10])
@@ -365,21 +365,21 @@ class TestTakeover:
                 async def in_the_middle() -> bool:
                     return len(await published()) >= 105
 
-                await eventually(in_the_middle)
+                await eventually(in_the_middle, 20)
                 os.kill(first.pid, how)
                 for start in range(300, 600, 10):
                     await add(database, destination, *subjects[start : start + 10])
-                await becomes_active(second, 10)
+                await becomes_active(second, 20)
 
                 async def all_out() -> bool:
                     return await waiting(database, destination) == 0
 
-                await eventually(all_out, 10)
+                await eventually(all_out, 20)
                 if how is signal.SIGSTOP:
                     os.kill(first.pid, signal.SIGCONT)
                     await add(database, destination, "after")
                     subjects.append("after")
-                    await eventually(all_out)
+                    await eventually(all_out, 20)
                     await asyncio.sleep(0.5)  # the thawed one may repeat what it had in hand
                 seen = await published()
         # Each for the first time, in order; a batch in hand may be repeated, which inboxes absorb.

@@ -55,7 +55,7 @@ class TestClient:
         began = time.monotonic()
         with pytest.raises(DependencyUnavailable) as caught:
             await command()
-        assert time.monotonic() - began < 0.7
+        assert time.monotonic() - began < 1.5
         assert caught.value.dependency == "redis"
         await proxy.cut()
         await proxy.resume()
@@ -82,7 +82,7 @@ class TestClient:
         results = await asyncio.gather(
             *(client.get(key) for _ in range(20)), return_exceptions=True
         )
-        assert time.monotonic() - began < 0.8
+        assert time.monotonic() - began < 1.5
         assert {type(result) for result in results} <= {DependencyUnavailable, type(None)}
         assert DependencyUnavailable in {type(result) for result in results}
         await proxy.resume()

@@ -150,8 +150,11 @@ class Connection:
     @property
     def usable(self) -> bool:
         """Neither closed by us nor, as far as the socket tells, by the server."""
+        if self._raw.closed:
+            return False
         # MySQL 8 sends an error packet before it hangs up, so at_eof() alone would miss it.
-        return not self._raw.closed and not self._raw._reader.eof_received  # noqa: SLF001
+        reader = self._raw._reader  # noqa: SLF001 - the driver shows it nowhere else
+        return not reader.eof_received and reader.exception() is None
 
     async def execute(self, sql: str, params: Params = ()) -> Result:
         """Send one statement and read its whole answer, within the deadline.
