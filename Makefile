@@ -10,6 +10,7 @@ FANS ?= 1000
 SEATS ?= 400
 PYTHON ?= python3
 ARGS ?=
+WORKERS ?= 2
 
 PREPARED := $(PYTHON) scripts/prepare.py --
 VENV := .venv/bin
@@ -20,7 +21,7 @@ MEMBERS := common testkit queue_service concert_service reservation_service paym
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "; printf "Usage: make COMMAND [NAME=value]\n\n"} \
 	     /^[a-z][a-z-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@printf '\nSTACK=%s  FANS=%s  SEATS=%s  ARGS=<more for pytest>\n' '$(STACK)' '$(FANS)' '$(SEATS)'
+	@printf '\nSTACK=%s  FANS=%s  SEATS=%s  ARGS=<more for pytest>  WORKERS=%s\n' '$(STACK)' '$(FANS)' '$(SEATS)' '$(WORKERS)'
 
 .PHONY: setup
 setup: ## Install what is missing: servers, .venv, members
@@ -52,7 +53,7 @@ verify: ## Check every invariant on the running stack STACK
 
 .PHONY: test
 test: ## Every test, on real servers of its own
-	@$(PREPARED) sh scripts/test.sh $(ARGS)
+	@$(PREPARED) $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup --durations=10 $(ARGS)
 
 .PHONY: unit
 unit: ## Tests that need no server
