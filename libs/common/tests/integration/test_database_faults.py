@@ -371,7 +371,7 @@ class TestServerAway:
             autocommit=True,
         )
         with replica, replica.cursor() as cursor:
-            cursor.execute("STOP SLAVE SQL_THREAD")
+            cursor.execute("STOP REPLICA SQL_THREAD")
             try:
                 await eventually(lambda: not database.replica_is_fresh(), 6)
                 lag = database.replica_lag_seconds
@@ -382,5 +382,5 @@ class TestServerAway:
                     assert await session.fetch_value(READ, (id_,)) == 42
                     assert session.source == "primary"
             finally:
-                cursor.execute("START SLAVE SQL_THREAD")
+                cursor.execute("START REPLICA SQL_THREAD")
         await eventually(database.replica_is_fresh, 6)

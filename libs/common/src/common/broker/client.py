@@ -59,6 +59,7 @@ class Broker:
         self._publisher: Publisher | None = None
         self._consumer: Consumer | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._ready = False
 
     @classmethod
     def from_settings(cls, settings: CommonSettings, clock: Clock) -> "Broker":
@@ -68,7 +69,7 @@ class Broker:
     @property
     def ready(self) -> bool:
         """Whether everything was declared and subscribed since the start."""
-        return self._starting is not None and self._starting.done()
+        return self._ready
 
     def subscribe(self, subscriptions: Iterable[Subscription | OrderedSubscription]) -> None:
         """Say what to hear, before `start`."""
@@ -101,6 +102,7 @@ class Broker:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
             else:
+                self._ready = True
                 return
 
     async def _start_publishing(self) -> None:
@@ -159,6 +161,7 @@ class Broker:
     async def stop(self) -> None:
         """Drain, then close both connections."""
         await self.stop_consuming()
+        self._ready = False
         if self._publisher is not None:
             publisher, self._publisher = self._publisher, None
             await publisher.stop()

@@ -169,16 +169,20 @@ class TestOwnError:
 
     async def test_the_retry_returns_to_this_queue_alone(self, running, held):
         failing = Recorder(lambda _, envelope: KeyError() if envelope.attempt == 1 else None)
-        other = Recorder()
+        other, sibling = Recorder(), Recorder()
         async with (
-            running("payment", Subscription(ReservationHeld, failing)),
+            running(
+                "payment",
+                Subscription(ReservationHeld, failing),
+                Subscription(ReservationHeld, sibling, queue="payment.sibling"),
+            ),
             running("queue", Subscription(ReservationHeld, other)),
             running("reservation") as producer,
         ):
             await producer.publish(held())
             await eventually(lambda: failing.seen, 10)
-            await eventually(lambda: other.seen, 10)
-        assert len(other.seen) == 1
+            await eventually(lambda: other.seen and sibling.seen, 10)
+        assert len(other.seen) == len(sibling.seen) == 1
 
     async def test_the_parked_copy_says_where_it_came_from_and_why(
         self, running, held, admin_url, depth
