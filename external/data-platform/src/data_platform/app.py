@@ -49,6 +49,13 @@ def create_app(settings: DataPlatformSettings) -> FastAPI:
         warehouse: Warehouse = app.state.warehouse
         return warehouse.totals()
 
+    @app.get("/payments/count")
+    def count() -> dict[str, int]:
+        """How many payments succeeded, and how many of them were refunded since."""
+        warehouse: Warehouse = app.state.warehouse
+        totals = warehouse.totals()
+        return {"succeeded": totals["payments"], "refunded": totals["refunds"]}
+
     @app.get("/health/ready")
     def ready() -> dict[str, str]:
         """Started."""

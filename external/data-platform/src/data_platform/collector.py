@@ -6,6 +6,7 @@ import logging
 import random
 from typing import Any
 
+import duckdb
 import structlog
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]  # ships no types
 from faststream.exceptions import FastStreamException
@@ -100,9 +101,20 @@ class Collector:
 
     async def _collect(self, message: KafkaMessage) -> None:
         records = [_read(one) for one in message.raw_message]
-        new = await asyncio.to_thread(self._warehouse.add, records)
+        new = await self._keep(records)
         await message.ack()
         _log.debug("collected", records=len(records), new=new)
+
+    async def _keep(self, records: list[Fact | Unreadable]) -> int:
+        """Write until it succeeds: the next batch's commit would cover a batch that was skipped."""
+        delay = FIRST_DELAY_SECONDS
+        while True:
+            try:
+                return await asyncio.to_thread(self._warehouse.add, records)
+            except (duckdb.Error, OSError) as error:
+                _log.error("warehouse-unwritable", reason=type(error).__name__)
+                await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+                delay = min(LONGEST_DELAY_SECONDS, delay * 2)
 
 
 def _read(raw: Any) -> Fact | Unreadable:
