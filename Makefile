@@ -75,6 +75,10 @@ requirements: ## Compile requirements/*.in again (needs uv)
 fresh: ## Prove the README on a bare Debian in a folder of its own (root)
 	@sh scripts/fresh.sh
 
+.PHONY: compat
+compat: ## The tests of SQL and broker on MySQL and RabbitMQ of Debian sid (root)
+	@$(PREPARED) sh scripts/compat.sh $(ARGS)
+
 .PHONY: clean
 clean: ## Stop the stacks of this clone; remove their data, caches and .venv
 	@sh scripts/clean.sh

@@ -5,11 +5,13 @@ import os
 import shlex
 import sys
 import time
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from local_stack import gateway
+from local_stack.engines import engine_of
 from local_stack.errors import StackError
 from local_stack.layout import SERVICES
 from local_stack.stack import Stack
@@ -26,7 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     console = Console(highlight=False)
     try:
-        stack = Stack(chosen.stack, test_accounts=chosen.test_accounts or None)
+        stack = Stack(
+            chosen.stack,
+            test_accounts=chosen.test_accounts or None,
+            servers_root=getattr(chosen, "servers_root", None),
+        )
         code: int = chosen.run(stack, chosen, console)
     except StackError as problem:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]✗[/] {problem}")
@@ -45,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
 
     up = commands.add_parser("up", parents=[common], help="start it, wait until it is ready")
     up.add_argument("--infrastructure-only", action="store_true", help="servers only")
+    up.add_argument(
+        "--servers-root",
+        type=Path,
+        metavar="FOLDER",
+        help="MySQL and RabbitMQ of the system in this folder (see scripts/compat.sh)",
+    )
     up.set_defaults(run=_up)
     down = commands.add_parser("down", parents=[common], help="stop it; data are kept")
     down.add_argument("--remove-data", action="store_true", help="and delete everything of it")
@@ -118,8 +130,9 @@ def _say_where(stack: Stack, console: Console, *, infrastructure_only: bool) -> 
     ports = stack.ports
     if not infrastructure_only:
         console.print(f"Gateway   {gateway.url(ports)}   documentation {gateway.url(ports)}/docs")
+    sql = engine_of(stack.layout).product
     console.print(
-        f"MariaDB {ports.mariadb_primary} (replica {ports.mariadb_replica}) · "
+        f"{sql} {ports.mariadb_primary} (replica {ports.mariadb_replica}) · "
         f"Redis {ports.redis} · RabbitMQ {ports.rabbitmq} "
         f"(management {ports.rabbitmq_management}) · Kafka {ports.kafka} · all on 127.0.0.1"
     )

@@ -38,6 +38,8 @@ class Layout:
 
     name: str
     root: Path
+    servers_root: Path | None = None
+    """The root that the SQL servers and RabbitMQ come from; None: this system."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

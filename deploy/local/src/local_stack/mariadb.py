@@ -1,4 +1,7 @@
-"""MariaDB primary and replica: configuration, accounts, GTID replication."""
+"""SQL primary and replica: configuration, accounts, GTID replication.
+
+MariaDB, or MySQL in a stack whose servers come from another root (see `local_stack.engines`).
+"""
 
 import getpass
 import hashlib
@@ -10,13 +13,13 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pymysql
 from pymysql.cursors import DictCursor
 
 from local_stack import servers
 from local_stack.credentials import Credentials
+from local_stack.engines import ReplicaState, engine_of, options
 from local_stack.errors import StackError
 from local_stack.layout import SERVICES, Layout
 from local_stack.ports import Ports
@@ -25,58 +28,6 @@ from local_stack.supervisor import ProgramSpec
 PRIMARY = "mariadb-primary"
 REPLICA = "mariadb-replica"
 INSTALL_TIMEOUT_SECONDS = 60.0
-
-_CONFIGURATION = """\
-[mariadbd]
-user = {user}
-datadir = {datadir}
-socket = {socket}
-pid-file = {pid_file}
-bind-address = 127.0.0.1
-port = {port}
-server-id = {server_id}
-skip-name-resolve = ON
-character-set-server = utf8mb4
-collation-server = utf8mb4_bin
-default-time-zone = '+00:00'
-max-connections = 600
-
-# What was committed survives a crash: the server's own defaults do not promise that.
-innodb-flush-log-at-trx-commit = 1
-sync-binlog = 1
-innodb-doublewrite = ON
-
-# A statement that waited too long rolls back its whole transaction, soon.
-transaction-isolation = READ-COMMITTED
-innodb-lock-wait-timeout = 2
-innodb-rollback-on-timeout = ON
-lock-wait-timeout = 10
-loose-innodb-snapshot-isolation = ON
-sql-mode = STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ZERO_DATE,NO_ZERO_IN_DATE,\
-NO_ENGINE_SUBSTITUTION
-
-log-bin = binlog
-binlog-format = ROW
-binlog-row-image = FULL
-binlog-expire-logs-seconds = 86400
-max-binlog-size = 256M
-gtid-strict-mode = ON
-log-slave-updates = ON
-
-innodb-buffer-pool-size = 256M
-innodb-log-file-size = 128M
-innodb-temp-data-file-path = ibtmp1:12M:autoextend:max:2G
-performance-schema = OFF
-{extra}
-"""
-
-_REPLICA_EXTRA = """\
-read-only = ON
-relay-log = relay
-relay-log-recovery = ON
-slave-net-timeout = 10
-skip-slave-start = OFF
-"""
 
 
 def data_directory(layout: Layout, which: str) -> Path:
@@ -93,14 +44,15 @@ def render(layout: Layout, ports: Ports) -> None:
     """Write both servers' option files."""
     for number, which in enumerate((PRIMARY, REPLICA), start=1):
         _option_file(layout, which).write_text(
-            _CONFIGURATION.format(
+            options(
+                engine_of(layout),
+                is_replica=which == REPLICA,
                 user=getpass.getuser() if os.getuid() else "root",
                 datadir=data_directory(layout, which),
                 socket=socket_file(layout, which),
                 pid_file=layout.run / f"{which}.pid",
                 port=ports.of(which),
                 server_id=number,
-                extra=_REPLICA_EXTRA if which == REPLICA else "",
             )
         )
 
@@ -110,7 +62,9 @@ def programs(layout: Layout) -> list[ProgramSpec]:
     return [
         ProgramSpec(
             name=which,
-            command=(servers.program("mariadbd"), f"--defaults-file={_option_file(layout, which)}"),
+            command=servers.command(
+                layout, engine_of(layout).server, f"--defaults-file={_option_file(layout, which)}"
+            ),
             stop_wait_seconds=30,
         )
         for which in (PRIMARY, REPLICA)
@@ -127,16 +81,7 @@ def initialise(layout: Layout) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
         user = getpass.getuser() if os.getuid() else "root"
         done = subprocess.run(
-            [
-                servers.program("mariadb-install-db"),
-                "--no-defaults",
-                f"--datadir={unfinished}",
-                f"--user={user}",
-                "--auth-root-authentication-method=socket",
-                f"--auth-root-socket-user={user}",
-                "--skip-test-db",
-                "--skip-name-resolve",
-            ],
+            servers.command(layout, *engine_of(layout).install_command(unfinished, user)),
             capture_output=True,
             text=True,
             timeout=INSTALL_TIMEOUT_SECONDS,
@@ -146,7 +91,7 @@ def initialise(layout: Layout) -> None:
             log = layout.logs / f"{which}-install.log"
             log.write_text(done.stdout + done.stderr)
             errors = [line for line in done.stderr.splitlines() if "ERROR" in line]
-            raise StackError(f"mariadb-install-db failed: {' '.join(errors[:1])} ({log})")
+            raise StackError(f"no data directory for {which}: {' '.join(errors[:1])} ({log})")
         unfinished.rename(target)
 
 
@@ -244,33 +189,18 @@ def _accounts(
 
 def provision_replica(layout: Layout, ports: Ports, credentials: Credentials) -> None:
     """Point the replica at the primary and start it. Idempotent."""
+    engine = engine_of(layout)
     with root(layout, REPLICA) as cursor:
         _drop_anonymous(cursor)
-        status = replica_status(cursor)
-        same = (
-            status is not None
-            and status["Master_Host"] == "127.0.0.1"
-            and int(status["Master_Port"]) == ports.mariadb_primary
-            and status["Using_Gtid"] == "Slave_Pos"
-        )
-        if not same:
-            cursor.execute("STOP SLAVE")
-            cursor.execute(
-                "CHANGE MASTER TO master_host='127.0.0.1', master_port=%s,"
-                " master_user='replication', master_password=%s, master_connect_retry=1,"
-                " master_heartbeat_period=1, master_use_gtid=slave_pos",
-                (ports.mariadb_primary, credentials.database_replication),
-            )
-        if (
-            not same
-            or status is None
-            or "No"
-            in {
-                status["Slave_IO_Running"],
-                status["Slave_SQL_Running"],
-            }
-        ):
-            cursor.execute("START SLAVE")
+        state = engine.replica_state(cursor)
+        wanted = ("127.0.0.1", ports.mariadb_primary, True)
+        if state is None or (state.source_host, state.source_port, state.by_gtid) != wanted:
+            password = credentials.database_replication
+            cursor.execute("STOP REPLICA")
+            engine.follow(cursor, ports.mariadb_primary, "replication", password)
+            cursor.execute("START REPLICA")
+        elif not (state.receives and state.applies):
+            cursor.execute("START REPLICA")
 
 
 def wait_for_replica(layout: Layout, *, timeout_seconds: float) -> None:
@@ -279,28 +209,25 @@ def wait_for_replica(layout: Layout, *, timeout_seconds: float) -> None:
     Raises:
         StackError: replication stopped, or is not there in time.
     """
+    engine = engine_of(layout)
     with root(layout, PRIMARY) as primary:
-        primary.execute("SELECT @@gtid_binlog_pos AS position")
-        position = (primary.fetchone() or {})["position"]
+        position = engine.position(primary)
     deadline = time.monotonic() + timeout_seconds
     with root(layout, REPLICA) as cursor:
         while True:
-            status = replica_status(cursor) or {}
-            if status.get("Last_SQL_Error"):
-                raise StackError(f"replication stopped: {status['Last_SQL_Error']}")
-            cursor.execute("SELECT MASTER_GTID_WAIT(%s, 0.5) AS late", (position,))
-            if (cursor.fetchone() or {"late": -1})["late"] == 0:
+            state = engine.replica_state(cursor)
+            if state and state.apply_error:
+                raise StackError(f"replication stopped: {state.apply_error}")
+            if engine.reaches(cursor, position, 0.5):
                 return
             if time.monotonic() > deadline:
-                reason = status.get("Last_IO_Error") or "it is behind"
+                reason = (state and state.receive_error) or "it is behind"
                 raise StackError(f"the replica does not follow the primary: {reason}")
 
 
-def replica_status(cursor: DictCursor) -> dict[str, Any] | None:
-    """SHOW SLAVE STATUS, or None where replication was never set up."""
-    cursor.execute("SHOW SLAVE STATUS")
-    row: dict[str, Any] | None = cursor.fetchone()
-    return row
+def replica_state(layout: Layout, cursor: DictCursor) -> ReplicaState | None:
+    """How the replica follows, or None where replication was never set up."""
+    return engine_of(layout).replica_state(cursor)
 
 
 def _option_file(layout: Layout, which: str) -> Path:

@@ -12,7 +12,6 @@ import httpx
 
 from local_stack import servers
 from local_stack.credentials import Credentials, write_secret
-from local_stack.errors import StackError
 from local_stack.layout import SERVICES, Layout
 from local_stack.ports import Ports
 from local_stack.supervisor import ProgramSpec
@@ -22,7 +21,7 @@ EPMD = "epmd"
 VHOST = "stagedoor"
 ADMIN = "stack-admin"
 
-_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+_SCRIPT = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 _TIMEOUT_SECONDS = 5.0
 _SETTLED_SECONDS = 8.0
 
@@ -76,15 +75,13 @@ def render(layout: Layout, ports: Ports, credentials: Credentials, *, test_accou
 
 def programs(layout: Layout, ports: Ports) -> list[ProgramSpec]:
     """The node, and its own port mapper so that the system's is not touched."""
-    if not _SCRIPT.exists():
-        raise StackError("rabbitmq-server is not installed; `make setup` installs it")
     epmd = {"ERL_EPMD_PORT": str(ports.of(EPMD)), "ERL_EPMD_ADDRESS": "127.0.0.1"}
     home = _home(layout)
     return [
-        ProgramSpec(name=EPMD, command=(servers.program("epmd"),), environment=epmd),
+        ProgramSpec(name=EPMD, command=servers.command(layout, "epmd"), environment=epmd),
         ProgramSpec(
             name=NAME,
-            command=(str(_SCRIPT),),
+            command=servers.command(layout, _SCRIPT),
             environment={
                 **epmd,
                 "HOME": str(home),

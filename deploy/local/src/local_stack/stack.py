@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -21,10 +22,12 @@ from local_stack import (
     rabbitmq,
     readiness,
     redis_server,
+    servers,
     services,
 )
 from local_stack import ports as port_blocks
 from local_stack.credentials import Credentials, KeyFiles
+from local_stack.engines import engine_of
 from local_stack.errors import StackError
 from local_stack.layout import FAKES, INFRASTRUCTURE, SERVICES, Layout, repository
 from local_stack.ports import Ports
@@ -58,6 +61,8 @@ class Stack:
             may use schemas ``<service>_…`` and Redis keys ``<service>_…``). Default: only in
             stacks whose name begins with ``test``.
         limits: what the gateway grants one client address.
+        servers_root: take MySQL and RabbitMQ from the system in this folder instead of MariaDB
+            and RabbitMQ from this one (needs root). A stack keeps to it from its first start on.
     """
 
     def __init__(
@@ -67,9 +72,12 @@ class Stack:
         root: Path | None = None,
         test_accounts: bool | None = None,
         limits: gateway.Limits | None = None,
+        servers_root: Path | None = None,
     ) -> None:
         self.name = name
-        self.layout = Layout(name=name, root=(root or repository()).resolve())
+        own = Layout(name=name, root=(root or repository()).resolve())
+        taken_from = servers_root.resolve() if servers_root else servers.recall_root(own)
+        self.layout = replace(own, servers_root=taken_from)
         self.test_accounts = name.startswith("test") if test_accounts is None else test_accounts
         self.limits = limits or gateway.Limits()
         self._supervisor = Supervisor(self.layout)
@@ -135,6 +143,7 @@ class Stack:
         """
         self.layout.create()
         with self._exclusive():
+            servers.keep_root(self.layout)
             self._supervise(report)
             self._start_infrastructure(report)
             if not infrastructure_only:
@@ -300,7 +309,7 @@ class Stack:
         mariadb.provision_primary(self.layout, self.credentials, test_accounts=self.test_accounts)
         mariadb.provision_replica(self.layout, self.ports, self.credentials)
         self.wait_for_replica(READY_TIMEOUT_SECONDS)
-        report("MariaDB primary and replica are ready")
+        report(f"{engine_of(self.layout).product} primary and replica are ready")
         self._wait_for(first)
         report("Redis, RabbitMQ and Kafka are ready")
 

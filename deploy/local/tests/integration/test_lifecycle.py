@@ -73,8 +73,9 @@ def test_the_replica_follows_by_gtid(stack: Stack) -> None:
     with mariadb.root(stack.layout, mariadb.REPLICA) as root:
         root.execute("SELECT id FROM lifecycle.t")
         assert root.fetchall() == [{"id": 42}]
-        status = mariadb.replica_status(root) or {}
-        assert status["Using_Gtid"] == "Slave_Pos"
+        state = mariadb.replica_state(stack.layout, root)
+        assert state
+        assert state.by_gtid
 
 
 def test_a_killed_program_comes_back(stack: Stack) -> None:
