@@ -13,6 +13,13 @@ from local_stack.verify import source_of
 from testkit.infrastructure import STACK
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One after the other, in one worker: some of them kill what all of them use."""
+    for item in items:
+        if "tests/e2e" in item.path.as_posix():
+            item.add_marker(pytest.mark.xdist_group("e2e"))
+
+
 @pytest.fixture(scope="session")
 def stack() -> Stack:
     """The full local stack; testkit ends it with the session."""

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stack.up(report=lambda line: console.print(f"[green]✓[/] {line}", highlight=False))
         report = asyncio.run(_sell(stack, options, console))
     except (StackError, httpx.HTTPError, TimeoutError) as reason:
-        sys.stderr.write(f"demo: {reason or reason.__class__.__name__}\n")
+        sys.stderr.write(f"demo: {str(reason) or reason.__class__.__name__}\n")
         return 2
     path = stack.directory / "report.json"
     report.write(path)

@@ -212,7 +212,7 @@ class Fan:
             await self._client.cancel(reservation_id)
             await self._client.leave(self._sale.concert_id)
             return "had too little money"
-        if answer.status == HTTPStatus.GONE:
+        if answer.status == HTTPStatus.GONE or answer.body.get("state") == "refunded":
             return "paid too late"
         if answer.status not in GOOD or answer.body["state"] != "succeeded":
             self._unexpected("pay", answer.status, answer.code or answer.body.get("state", ""))

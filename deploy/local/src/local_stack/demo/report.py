@@ -108,8 +108,13 @@ def show(report: Report, run: SaleRun, console: Console) -> None:
     for row in _rows(report):
         table.add_row(*row)
     console.print(table)
-    for name, column in (("in line", 1), ("inside", 2), ("sold", 3)):
-        values = [point[column] for point in run.figures.history]
+    history = run.figures.history
+    lines = {
+        "in line": [waiting for _, waiting, _, _ in history],
+        "inside": [inside for _, _, inside, _ in history],
+        "sold": [sold for _, _, _, sold in history],
+    }
+    for name, values in lines.items():
         console.print(f"{name:>8} {sparkline(values)} {max(values, default=0):,}", highlight=False)
     _show_invariants(report, console)
     for surprise in report.unexpected[:SHOWN_SURPRISES]:

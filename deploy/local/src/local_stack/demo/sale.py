@@ -228,10 +228,10 @@ class SaleRun:
         answer.raise_for_status()
         if answer.json()["seats_left"] != len(self.sale.seats) - self.sale.sold:
             return False
-        paid = self.recorder.answers["pay", 201] + self.recorder.answers["follow", 200] > 0
         collected = await self._collected(http)
-        outstanding = collected["succeeded"] - collected["refunded"] != len(self.sale.confirmed)
-        return not (paid and outstanding)
+        self.figures.revenue = collected["revenue"]
+        self.figures.data_platform_payments = collected["succeeded"]
+        return collected["succeeded"] - collected["refunded"] == len(self.sale.confirmed)
 
     async def _until(self, what: str, check: Callable[[], Any]) -> None:
         deadline = time.monotonic() + max(ON_SALE_DEADLINE_SECONDS, REST_DEADLINE_SECONDS)
