@@ -10,7 +10,7 @@ from house import House
 from audit import Source, check
 from local_stack import Stack
 from local_stack.verify import source_of
-from testkit.infrastructure import STACK
+from testkit import Infrastructure
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,11 +21,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def stack() -> Stack:
-    """The full local stack; testkit ends it with the session."""
-    stack = Stack(STACK)
-    stack.up()
-    return stack
+def stack(infrastructure: Infrastructure) -> Stack:
+    """The full local stack on the servers of the other tests; testkit ends it all."""
+    infrastructure.stack.up()
+    return infrastructure.stack
 
 
 @pytest_asyncio.fixture(scope="session")
