@@ -288,6 +288,18 @@ async def test_heartbeats_keep_the_place_and_silence_loses_it(world):
     assert (await world.rooms.look(world.concert_id)).waiting == 1
 
 
+async def test_whoever_is_stale_at_the_door_does_not_enter(world):
+    await world.build(Policy(mode=Mode.PAUSED, place_grace_seconds=3, max_active=1))
+    await world.join("silent")
+    await world.after(2)
+    await world.join("beating")
+    await world.turn()
+    await world.steer(mode=Mode.OPEN)
+    await world.after(1.5)
+    assert [one.user_id for one in (await world.turn()).slots] == ["beating"]
+    assert (await world.poll("silent")).state is TicketState.EXPIRED
+
+
 async def test_who_returns_within_grace_keeps_the_place(world):
     await world.build(Policy(mode=Mode.PAUSED, place_grace_seconds=10))
     first = await world.join("fan")
@@ -592,6 +604,16 @@ async def test_a_ticket_restores_nothing_the_server_did_not_lose(world):
     place = await world.join("fan")
     await world.leave("fan")
     assert await world.poll("fan", world.claim(place, "fan")) is None
+
+
+async def test_a_place_given_up_after_the_loss_is_given_up(world):
+    await world.build(Policy(mode=Mode.PAUSED))
+    place = await world.join("fan")
+    await lose_everything(world)
+    await world.build(epoch=2, last=100, ceiling=200, is_fresh=False)
+    back = await world.poll("fan", world.claim(place, "fan"))
+    await world.leave("fan")
+    assert await world.poll("fan", world.claim(back, "fan")) is None
 
 
 async def test_a_ticket_is_good_for_a_while_after_the_loss_only(world):
