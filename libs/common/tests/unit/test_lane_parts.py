@@ -160,6 +160,14 @@ class TestLane:
         assert decided == []
         assert message.acked == []
 
+    async def test_what_came_on_a_channel_that_is_gone_is_not_decided(self, lane, request_):
+        lane, _, decided = lane()
+        channel = Channel()
+        await lane.receive(delivery(1, channel, **request_))
+        channel.is_closed = True
+        await eventually(lambda: not lane.active)
+        assert decided == []
+
     async def test_without_a_stall_nobody_is_asked(self, lane, request_):
         lane, _, decided = lane()
         channel = Channel()

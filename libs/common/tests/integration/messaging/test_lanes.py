@@ -246,12 +246,13 @@ class TestStop:
         ):
             await publish_lane(producer, range(1))
             await entered.wait()
-            await publish_lane(producer, range(1, 50))
+            # More than the first can hold: the successor must not begin with the later ones.
+            await publish_lane(producer, range(1, 300))
             async with running("reservation", lanes(successor, max_batch=10)):
                 stopping = asyncio.create_task(first.stop_consuming())
                 await asyncio.sleep(0.05)
                 gate.set()
                 await stopping
-                await eventually(lambda: len(successor.decided) == 49)
+                await eventually(lambda: len(successor.decided) == 299, 10)
         assert decided == [0]
-        assert successor.decided == list(range(1, 50))
+        assert successor.decided == list(range(1, 300))
