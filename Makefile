@@ -77,7 +77,7 @@ fresh: ## Prove the README on a bare Debian in a folder of its own (root)
 
 .PHONY: compat
 compat: ## The tests of SQL and broker on MySQL and RabbitMQ of Debian sid (root)
-	@$(PREPARED) sh scripts/compat.sh $(ARGS)
+	@$(PREPARED) env WORKERS=$(WORKERS) sh scripts/compat.sh $(ARGS)
 
 .PHONY: clean
 clean: ## Stop the stacks of this clone; remove their data, caches and .venv

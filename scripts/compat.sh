@@ -88,7 +88,7 @@ $python -m local_stack up --infrastructure-only --stack $stack --servers-root "$
 code=0
 # shellcheck disable=SC2086 # a list of paths
 STAGEDOOR_TEST_STACK=$stack STAGEDOOR_SERVERS_ROOT=$root \
-    $python -m pytest -p no:cacheprovider --timeout "${TEST_TIMEOUT:-180}" \
+    $python -m pytest -n "${WORKERS:-2}" --dist loadgroup \
     --junitxml "$compat/results.xml" "$@" $tests || code=$?
 $python -m local_stack.compat_report --stack $stack \
     --results "$compat/results.xml" --report "$compat/report.md"

@@ -292,7 +292,7 @@ BROKEN: dict[str, list[str]] = {
     "admitted-in-order": [admission("7" * 36, number=2, sequence=3)],
     "at-most-max-active-inside": [admission("7" * 36, number=4, sequence=3)],
     "one-reservation-a-request": [
-        "ALTER TABLE {reservation}.reservations DROP INDEX IF EXISTS reservations_idempotency",
+        "ALTER TABLE {reservation}.reservations DROP INDEX reservations_idempotency",
         reservation(
             OTHER_RESERVATION,
             payment_id=OTHER_PAYMENT,
@@ -301,7 +301,7 @@ BROKEN: dict[str, list[str]] = {
         ),
     ],
     "one-payment-a-request": [
-        "ALTER TABLE {payment}.payments DROP INDEX IF EXISTS payments_request",
+        "ALTER TABLE {payment}.payments DROP INDEX payments_request",
         payment(
             OTHER_PAYMENT,
             state="failed",
