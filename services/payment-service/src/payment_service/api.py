@@ -18,6 +18,7 @@ from common.web import (
     ItemPage,
     Page,
     PageRequest,
+    RateLimit,
     RequestModel,
     ResourceId,
     ResponseModel,
@@ -43,6 +44,10 @@ _PROBLEM = "application/problem+json"
 WalletsUseCases = Annotated[Wallets, Depends(from_state("wallets"))]
 PaymentsUseCases = Annotated[Payments, Depends(from_state("payments"))]
 WatchUseCases = Annotated[Watch, Depends(from_state("watch"))]
+
+CHARGES_LIMIT = RateLimit("charges", quota=1_000, window_seconds=10)
+PAYMENTS_LIMIT = RateLimit("payments", quota=1_000, window_seconds=10)
+"""Far above what a fan's clients ask for: these keep one runaway script from a whole process."""
 
 wallet_router = Router(tags=["wallet"])
 payments_router = Router(tags=["payments"])
@@ -180,8 +185,11 @@ async def list_entries(
     "/wallet/charges",
     status_code=201,
     response_model=ChargeBody,
+    dependencies=[Depends(CHARGES_LIMIT)],
     responses=problems(
-        (409, "request-in-progress", "balance-limit-exceeded"), (422, "idempotency-key-reused")
+        (409, "request-in-progress", "balance-limit-exceeded"),
+        (422, "idempotency-key-reused"),
+        (429, "rate-limited"),
     ),
     summary="Put money into the wallet",
 )
@@ -197,6 +205,7 @@ async def charge_wallet(
     "/payments",
     status_code=201,
     response_model=PaymentBody,
+    dependencies=[Depends(PAYMENTS_LIMIT)],
     responses={
         202: {
             "model": PaymentBody,
@@ -208,6 +217,7 @@ async def charge_wallet(
             (409, "already-paid", "payment-in-progress", "request-in-progress"),
             (410, "hold-expired"),
             (422, "idempotency-key-reused"),
+            (429, "rate-limited"),
         ),
     },
     summary="Pay a reservation from the wallet",

@@ -119,10 +119,10 @@ class TestOpenApi:
         }
         common = {401, 500, 503}
         assert statuses[("POST", "/api/v1/payments")] == common | {
-            201, 202, 400, 402, 404, 409, 410, 413, 415, 422,
+            201, 202, 400, 402, 404, 408, 409, 410, 413, 415, 422, 429,
         }  # fmt: skip
         assert statuses[("POST", "/api/v1/wallet/charges")] == common | {
-            201, 400, 409, 413, 415, 422,
+            201, 400, 408, 409, 413, 415, 422, 429,
         }  # fmt: skip
         assert set(statuses) == {
             ("GET", "/api/v1/wallet"),

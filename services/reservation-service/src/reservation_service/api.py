@@ -14,6 +14,7 @@ from common.web import (
     IdempotencyKey,
     ItemPage,
     Page,
+    RateLimit,
     RequestModel,
     ResourceId,
     ResponseModel,
@@ -33,6 +34,9 @@ from reservation_service.store.reports import PerformanceFigures
 
 MOST_SEATS = 100
 """Seats one request may name; the performance's own limit is usually far lower."""
+
+REQUESTS_LIMIT = RateLimit("reservations", quota=1_000, window_seconds=10)
+"""Far above what a fan's clients ask for: it keeps one runaway script from a whole process."""
 
 router = Router(tags=["reservations"])
 admin_router = Router(tags=["administration"])
@@ -160,6 +164,7 @@ def _response(answer: Answer) -> Response:
     status_code=201,
     response_model=ReservationBody,
     response_description="Held: the seats are kept until `hold_expires_at`.",
+    dependencies=[Depends(REQUESTS_LIMIT)],
     responses={
         202: {
             "model": ReservationBody,
@@ -177,6 +182,7 @@ def _response(answer: Answer) -> Response:
                 "request-in-progress",
             ),
             (422, "idempotency-key-reused"),
+            (429, "rate-limited"),
         ),
     },
 )
