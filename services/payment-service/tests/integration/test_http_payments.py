@@ -202,12 +202,18 @@ class TestRefused:
             new_id() + "\n",
             new_id() + " ",
         ],
+        # The workers of a run must collect the same names.
+        ids=["stars", "percents", "sql", "not-ascii", "line-end", "blank"],
     )
     async def test_422_for_what_is_no_id(self, fans: Any, reservation_id: str) -> None:
         answer = await (await fans()).pay(reservation_id, wait=0)
         assert answer.status_code == 422
 
-    @pytest.mark.parametrize("reservation_id", [str(uuid4()), new_id().upper(), str(UUID(int=0))])
+    @pytest.mark.parametrize(
+        "reservation_id",
+        [str(uuid4()), new_id().upper(), str(UUID(int=0))],
+        ids=["version-4", "upper-case", "nil"],
+    )
     async def test_404_for_ids_nobody_gave(self, fans: Any, reservation_id: str) -> None:
         answer = await (await fans()).pay(reservation_id, wait=0)
         assert answer.json()["code"] == "reservation-unknown"
