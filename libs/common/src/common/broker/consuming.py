@@ -114,10 +114,8 @@ class Consumer:
         queues = random.sample(list(subscription.queues), len(subscription.queues))
         for queue in queues:
             lane = Lane(subscription, queue, self._failing, self._stopping, self._stalls)
-            vacant = await self._consumers_of(queue) == 0
             channel = await self._subscribe(queue, lane.prefetch, lane.receive)
             channel.close_callbacks.add(lambda *_, lane=lane: lane.lost())
-            lane.active = lane.active or vacant
             self._places.append(_Place(lane, channel))
             self._spawn(f"lane:{queue}", lane.run())
 

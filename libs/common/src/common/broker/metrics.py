@@ -28,7 +28,8 @@ IN_HAND = Gauge(
     "stagedoor_lane_in_hand_messages", "Messages delivered here and not yet decided.", ["queue"]
 )
 LANES_ACTIVE = Gauge(
-    "stagedoor_lanes_active", "Lanes this process believes it is the active consumer of."
+    "stagedoor_lanes_active",
+    "Lanes this process is the active consumer of and was given messages from.",
 )
 PUBLISHED = Counter(
     "stagedoor_messages_published_total",

@@ -156,7 +156,8 @@ class Lane:
         self.queue = queue
         self.prefetch = LANE_PREFETCH
         self.active = False
-        """Whether this process believes it is the lane's active consumer."""
+        """Whether this process was given a message on its present channel: then, and as far as it
+        can know only then, it is the lane's active consumer."""
         self.in_hand = asyncio.Lock()
         """Held while a batch is decided."""
         self._subscription = subscription

@@ -6,9 +6,8 @@ are (consumers of ``<service>.members``), and one that is active in more than it
 surplus up: it finishes the batch in hand, closes the lane's channel (its unacknowledged messages go
 back in order) and queues up again behind the others.
 
-A process learns that it became active by being given a message, so idle lanes may stay unevenly
-spread until there is something to decide. Beliefs may be wrong for a moment; the cost is a lane
-changing hands, never an order.
+A process learns that it is active by being given a message, so idle lanes may stay unevenly spread
+until there is something to decide.
 """
 
 import asyncio
