@@ -9,4 +9,5 @@ if [ -x .venv/bin/python ]; then
     done
 fi
 rm -rf .stack .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+rm -rf --one-file-system .compat
 find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from local_stack import mariadb, rabbitmq
+from local_stack.engines import engine_of
 from local_stack.stack import Stack
 
 NOT_RUN = (
@@ -43,9 +44,10 @@ def versions(stack: Stack) -> dict[str, str]:
     found = {}
     for which in (mariadb.PRIMARY, mariadb.REPLICA):
         with mariadb.root(stack.layout, which) as cursor:
-            cursor.execute("SELECT @@version AS version, @@version_comment AS maker")
+            cursor.execute("SELECT @@version AS version, @@version_comment AS comment")
             row = cursor.fetchone() or {}
-            found[f"SQL {which.removeprefix('mariadb-')}"] = f"{row['maker']} {row['version']}"
+            make = f"{engine_of(stack.layout).product} {row['version']} {row['comment']}"
+            found[f"SQL {which.removeprefix('mariadb-')}"] = make
     with mariadb.root(stack.layout, mariadb.REPLICA) as cursor:
         state = mariadb.replica_state(stack.layout, cursor)
     follows = state is not None and state.by_gtid and state.receives and state.applies
