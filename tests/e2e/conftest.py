@@ -9,6 +9,7 @@ from house import House
 
 from audit import Source, check
 from local_stack import Stack
+from local_stack.demo.client import Lines
 from local_stack.verify import source_of
 from testkit import Infrastructure
 
@@ -29,11 +30,7 @@ def stack(infrastructure: Infrastructure) -> Stack:
 
 @pytest_asyncio.fixture(scope="session")
 async def http(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(
-        base_url=stack.url,
-        timeout=30,
-        limits=httpx.Limits(max_connections=250, max_keepalive_connections=250),
-    ) as client:
+    async with httpx.AsyncClient(base_url=stack.url, timeout=30) as client:
         yield client
 
 
@@ -43,8 +40,10 @@ def audit_source(stack: Stack) -> Source:
 
 
 @pytest_asyncio.fixture
-async def house(http: httpx.AsyncClient) -> House:
-    return House(http)
+async def house(stack: Stack, http: httpx.AsyncClient) -> AsyncIterator[House]:
+    lines = Lines(stack.url)
+    yield House(http, lines)
+    await lines.close()
 
 
 @pytest_asyncio.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from common.ids import new_id
-from local_stack.demo.client import API, Answer, FanClient, Recorder
+from local_stack.demo.client import API, Answer, FanClient, Lines, Recorder
 from local_stack.demo.plan import seating_plan
 from testkit import eventually
 
@@ -75,11 +75,12 @@ class House:
     """The administrator's and the fans' way in."""
 
     http: httpx.AsyncClient
+    lines: Lines
     recorder: Recorder = field(default_factory=Recorder)
 
     async def person(self, name: str) -> FanClient:
         client = FanClient(
-            self.http, self.recorder, f"{name}-{new_id()[-12:]}", random.Random(name)
+            self.lines, self.recorder, f"{name}-{new_id()[-12:]}", random.Random(name)
         )
         await client.sign_in()
         return client

@@ -5,9 +5,12 @@ never assumed to have failed.
 """
 
 import asyncio
+import contextlib
 import random
+import ssl
 import time
 from collections import Counter, defaultdict
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -20,6 +23,7 @@ API = "/api/v1"
 MAX_ATTEMPTS = 8
 MAX_RETRY_AFTER_SECONDS = 10.0
 FOLLOW_DEADLINE_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 
 
 @dataclass
@@ -72,13 +76,49 @@ class Answer:
         return str(self.body.get("code", ""))
 
 
+class Lines:
+    """The connections that all fans of one process share.
+
+    Several small pools instead of a large one: httpx looks through its whole pool, and through
+    all who wait for it, at every request. Nobody waits inside a pool: whoever finds no free
+    connection waits here, before the clock of the request starts.
+    """
+
+    def __init__(self, gateway: str, *, pools: int = 24, connections_each: int = 8) -> None:
+        limits = httpx.Limits(
+            max_connections=connections_each, max_keepalive_connections=connections_each
+        )
+        context = ssl.create_default_context()  # made once: it costs some 30 ms
+        self._pools = [
+            httpx.AsyncClient(
+                base_url=gateway, limits=limits, timeout=TIMEOUT_SECONDS, verify=context
+            )
+            for _ in range(pools)
+        ]
+        self._free: asyncio.LifoQueue[httpx.AsyncClient] = asyncio.LifoQueue()
+        for pool in self._pools * connections_each:
+            self._free.put_nowait(pool)
+
+    @contextlib.asynccontextmanager
+    async def line(self) -> AsyncIterator[httpx.AsyncClient]:
+        """A client with a free connection, for one request."""
+        client = await self._free.get()
+        try:
+            yield client
+        finally:
+            self._free.put_nowait(client)
+
+    async def close(self) -> None:
+        """Hang up."""
+        for pool in self._pools:
+            await pool.aclose()
+
+
 class FanClient:
     """Calls of one signed-in fan. Retries live here and nowhere else on the client's side."""
 
-    def __init__(
-        self, http: httpx.AsyncClient, recorder: Recorder, user_id: str, rng: random.Random
-    ) -> None:
-        self._http = http
+    def __init__(self, lines: Lines, recorder: Recorder, user_id: str, rng: random.Random) -> None:
+        self._lines = lines
         self._recorder = recorder
         self._rng = rng
         self.user_id = user_id
@@ -196,11 +236,12 @@ class FanClient:
         headers: dict[str, str] | None = None,
     ) -> Answer:
         for attempt in range(MAX_ATTEMPTS):
-            begun = time.perf_counter()
             try:
-                response = await self._http.request(
-                    method, API + path, json=json, headers=self._headers | (headers or {})
-                )
+                async with self._lines.line() as http:
+                    begun = time.perf_counter()
+                    response = await http.request(
+                        method, API + path, json=json, headers=self._headers | (headers or {})
+                    )
             except httpx.TransportError:
                 self._recorder.transport_errors += 1
                 await asyncio.sleep(self._rng.uniform(0.1, 0.5) * (attempt + 1))

@@ -12,13 +12,12 @@ from typing import Any
 import httpx
 
 from common.ids import new_id
-from local_stack.demo.client import API, FanClient, Recorder
+from local_stack.demo.client import API, TIMEOUT_SECONDS, FanClient, Lines, Recorder
 from local_stack.demo.fan import Fan, Sale
 
 ON_SALE_DEADLINE_SECONDS = 60.0
 REST_DEADLINE_SECONDS = 120.0
 WATCH_EVERY_SECONDS = 0.5
-CONNECTIONS = 400
 
 
 @dataclass(frozen=True)
@@ -78,17 +77,13 @@ class SaleRun:
             TimeoutError: the performance did not come on sale, or the stores did not come to rest.
             httpx.HTTPStatusError: the administrator's calls were refused.
         """
-        limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-        timeout = httpx.Timeout(30.0, pool=60.0)
-        async with httpx.AsyncClient(
-            base_url=self._gateway, limits=limits, timeout=timeout
-        ) as http:
+        async with httpx.AsyncClient(base_url=self._gateway, timeout=TIMEOUT_SECONDS) as http:
             await self._set_up(http)
             watcher = asyncio.create_task(self._watch(http))
             try:
                 self.figures.phase = "fans are coming"
                 async with asyncio.timeout(self.plan.deadline_seconds):
-                    await self._let_fans_come(http)
+                    await self._let_fans_come()
                 self.figures.phase = "coming to rest"
                 await self._until_rest(http)
                 self.figures.phase = "checking every invariant"
@@ -156,11 +151,15 @@ class SaleRun:
         answer.raise_for_status()
         return True
 
-    async def _let_fans_come(self, http: httpx.AsyncClient) -> None:
-        async with asyncio.TaskGroup() as crowd:
-            crowd.create_task(self._end_when_sold())
-            for delay, number in self._arrivals():
-                crowd.create_task(self._arrive(http, delay, number))
+    async def _let_fans_come(self) -> None:
+        lines = Lines(self._gateway)
+        try:
+            async with asyncio.TaskGroup() as crowd:
+                crowd.create_task(self._end_when_sold())
+                for delay, number in self._arrivals():
+                    crowd.create_task(self._arrive(lines, delay, number))
+        finally:
+            await lines.close()
 
     def _arrivals(self) -> list[tuple[float, int]]:
         """A rush: most come around the opening, some trickle in later."""
@@ -170,11 +169,11 @@ class SaleRun:
             for number in range(self.plan.fans)
         ]
 
-    async def _arrive(self, http: httpx.AsyncClient, delay: float, number: int) -> None:
+    async def _arrive(self, lines: Lines, delay: float, number: int) -> None:
         rng = random.Random(f"{self.plan.seed}/{number}")
         await asyncio.sleep(delay)
         self.figures.arrived += 1
-        client = FanClient(http, self.recorder, f"fan-{new_id()[-12:]}-{number}", rng)
+        client = FanClient(lines, self.recorder, f"fan-{new_id()[-12:]}-{number}", rng)
         await Fan(client, self.sale, rng).live()
 
     async def _end_when_sold(self) -> None:
