@@ -289,5 +289,6 @@ async def test_the_documentation_page_links_every_service(client: httpx.AsyncCli
     assert page.url.path == "/docs"
     assert page.headers["content-type"] == "text/html"
     for service in ("queue", "concert", "reservation", "payment"):
-        assert f'href="/docs/{service}"' in page.text
+        for document in ("", "/openapi.json", "/asyncapi.json"):
+            assert f'href="/docs/{service}{document}"' in page.text
     assert (await client.get("/health")).json() == {"status": "ok"}
