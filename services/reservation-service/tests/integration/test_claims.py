@@ -113,3 +113,14 @@ async def test_a_key_whose_first_call_died_is_taken_over_under_its_id(box) -> No
     second = await claim(box, [seat], key=key)
     assert second == Claim(ClaimOutcome.TAKEN_OVER, first.reservation_id)
     assert (await claim(box, [seat], key=key)).outcome is ClaimOutcome.OPEN
+
+
+async def test_a_settling_or_sale_told_after_its_end_keeps_nobody_from_the_seat(box) -> None:
+    # A worker may freeze between its commit and this call, and wake when the fan has cancelled.
+    seats, owner = [new_id(), new_id()], new_id()
+    await box.claims.release(owner, seats)
+    rival = await claim(box, seats[1:])
+    await settle(box, owner, seats, datetime.now(UTC) + timedelta(minutes=5))
+    await box.claims.mark_sold(owner, seats)
+    assert await mark(box, seats[0]) is None
+    assert await mark(box, seats[1]) == f"{rival.reservation_id}|claim".encode()

@@ -18,6 +18,8 @@ CLAIM_MS = 10_000
 """How long a claim, and the open phase of its key, last without a decision."""
 RECORD_MS = 24 * 3600 * 1000
 """How long a key is remembered: longer than any parked message lives."""
+OVER_MS = 3600 * 1000
+"""How late a mark may be told of a reservation that is over: no hold is longer."""
 SOLD_MS = 60_000
 """How long a sold seat is refused here before a request is let through to be told so again."""
 
@@ -77,6 +79,10 @@ class Claims:
     def pending_key(self, reservation_id: str) -> str:
         """Key of a pending record."""
         return f"{self._prefix}pending:{reservation_id}"
+
+    def over(self, reservation_id: str) -> str:
+        """Key that is there once a reservation is over."""
+        return f"{self._prefix}over:{reservation_id}"
 
     async def claim(
         self,
@@ -149,6 +155,7 @@ class Claims:
         keys = [
             self.record(user_id, key),
             self.pending_key(reservation_id),
+            self.over(reservation_id),
             *map(self.mark, seat_ids),
         ]
         args: list[Argument] = [
@@ -162,12 +169,13 @@ class Claims:
         await self._scripts["settle"](keys, args)
 
     async def release(self, reservation_id: str, seat_ids: Sequence[str]) -> None:
-        """Drop its marks; another's stay."""
-        await self._scripts["release"]([self.mark(seat) for seat in seat_ids], [reservation_id])
+        """It is over: drop its marks, and set none for it any more; another's stay."""
+        keys = [self.over(reservation_id), *map(self.mark, seat_ids)]
+        await self._scripts["release"](keys, [reservation_id, OVER_MS])
 
     async def mark_sold(self, reservation_id: str, seat_ids: Sequence[str]) -> None:
         """Refuse these seats here for a while: they are sold to this reservation."""
-        keys = [self.mark(seat) for seat in seat_ids]
+        keys = [self.over(reservation_id), *map(self.mark, seat_ids)]
         await self._scripts["sold"](keys, [reservation_id, SOLD_MS])
 
     async def pending(self, reservation_id: str) -> Pending | None:
