@@ -14,6 +14,7 @@ from common.ids import new_id
 from common.redis import Lease
 from reservation_service.jobs import ExpirySweeper
 from reservation_service.service.endings import Endings
+from reservation_service.store import performances
 from testkit import eventually
 
 
@@ -156,6 +157,28 @@ class TestExpiring:
         )
         assert late[0]["early"] >= 0
         assert late[0]["late"] <= 2_000_000
+
+    async def test_a_locked_performance_holds_up_no_other(self, box) -> None:
+        shows = [await box.show(), await box.show()]
+        holds = [await box.held("ada", show, 0) for show in shows]
+        blocked, other = holds
+        async with box.database.transaction() as tx:
+            await performances.lock(tx, {shows[0].performance_id})
+            for seconds, held in zip((20, 10), holds, strict=True):
+                await box.database.run(lambda end, s=seconds, h=held: end.execute(
+                    "UPDATE reservations SET hold_expires_at = NOW(6) - INTERVAL %s SECOND"
+                    " WHERE reservation_id = %s",
+                    (s, h["reservation_id"]),
+                ))  # fmt: skip
+
+            async def other_ended() -> bool:
+                await tx.fetch_value("SELECT 1")  # a session idle for 4 s would lose its lock
+                return await _is(box, other, "expired")
+
+            # Every look begins with the performance it cannot lock: its hold ended first.
+            await eventually(other_ended, 10)
+            assert await _is(box, blocked, "held")
+        await eventually(lambda: _is(box, blocked, "expired"), 10)
 
     async def test_twenty_sweepers_at_once_release_a_hold_once(self, box) -> None:
         show = await box.show(hold_seconds=1)

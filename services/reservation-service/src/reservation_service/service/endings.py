@@ -1,10 +1,10 @@
 """How holds and reservations end: payment, expiry, cancellation, refund."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from prometheus_client import Counter
 
-from common.database import Database, Transaction
+from common.database import Database, RetryTransaction, Transaction
 from common.errors import DependencyUnavailable
 from common.events import (
     CancelCause,
@@ -144,14 +144,17 @@ class Endings:
         """Release every hold whose time is over; returns how many there were."""
         async with self._database.primary() as session:
             ended = await reservations.ended_holds(session, SWEEP)
-        count = 0
-        for performance_id, ids in ended.items():
+
+        async def expire_all(performance_id: str) -> int:
+            count, ids = 0, ended[performance_id]
             for start in range(0, len(ids), BATCH):
                 expired = await self._expire(performance_id, ids[start : start + BATCH])
                 count += len(expired)
                 _ends.labels("expired").inc(len(expired))
                 await self._release(expired)
-        return count
+            return count
+
+        return await _each(ended, expire_all)
 
     async def _expire(self, performance_id: str, ids: Sequence[str]) -> list[Reservation]:
         async def work(tx: Transaction) -> list[Reservation]:
@@ -173,13 +176,16 @@ class Endings:
         """Carry on cancelling what cancelled performances still have; resumes where it was."""
         async with self._database.primary() as session:
             waiting = await performances.cancelling(session, 10)
-        count = 0
-        for performance_id in waiting:
+
+        async def cancel_all(performance_id: str) -> int:
+            count = 0
             while cancelled := await self._cancel_some(performance_id):
                 count += len(cancelled)
                 _ends.labels("performance-cancelled").inc(len(cancelled))
                 await self._release(cancelled)
-        return count
+            return count
+
+        return await _each(waiting, cancel_all)
 
     async def _cancel_some(self, performance_id: str) -> list[Reservation]:
         async def work(tx: Transaction) -> list[Reservation]:
@@ -255,3 +261,23 @@ class Endings:
             await self._claims.mark_sold(sold.reservation_id, sold.seat_ids)
         except DependencyUnavailable:
             log.warning("sold-seats-not-marked", seats=len(sold.seat_ids))  # the lane says no
+
+
+async def _each(performance_ids: Iterable[str], end: Callable[[str], Awaitable[int]]) -> int:
+    """End reservations of one performance after the other; returns how many there were.
+
+    Raises:
+        Exception: the first failure, once the others had their turn: a performance that is locked,
+            or whose rows are not as they should be, must not keep the others' holds alive.
+    """
+    count, failure = 0, None
+    for performance_id in performance_ids:
+        try:
+            count += await end(performance_id)
+        except Exception as error:
+            if isinstance(error, DependencyUnavailable) and not isinstance(error, RetryTransaction):
+                raise  # the others would only wait for the same server
+            failure = failure or error
+    if failure is not None:
+        raise failure
+    return count
