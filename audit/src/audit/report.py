@@ -3,7 +3,9 @@
 import asyncio
 import json
 import sys
+from pathlib import Path
 
+from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from pymysql.err import MySQLError
 from rich.console import Console
 from rich.table import Table
@@ -32,13 +34,45 @@ def report(found: dict[str, list[str]], console: Console) -> None:
                 console.print(f"    {line}", highlight=False)
 
 
-def judge(source: Source, *, settle_seconds: int, as_json: bool) -> int:
-    """Check and report; the process's exit code."""
+def write_metrics(found: dict[str, list[str]], path: Path) -> None:
+    """One time series a rule, for the node exporter's textfile collector; replaces the file whole.
+
+    The moment of writing is one too: an audit that no longer runs must not look like a clean one.
+    """
+    registry = CollectorRegistry()
+    violations = Gauge(
+        "stagedoor_invariant_violations",
+        "What breaks an invariant of the design",
+        ["invariant", "rule"],
+        registry=registry,
+    )
+    for rule in ALL_RULES:
+        violations.labels(str(rule.invariant), rule.name).set(len(found.get(rule.name, [])))
+    finished = Gauge(
+        "stagedoor_audit_finished_timestamp_seconds", "When this was judged", registry=registry
+    )
+    finished.set_to_current_time()
+    write_to_textfile(str(path), registry)
+
+
+def judge(
+    source: Source, *, settle_seconds: int, as_json: bool, metrics: Path | None = None
+) -> int:
+    """Check and report; the process's exit code.
+
+    Args:
+        source: where to read.
+        settle_seconds: age at which news between services must have arrived.
+        as_json: counts a rule, instead of a table.
+        metrics: also written there. Untouched when the stores cannot be read.
+    """
     try:
         found = asyncio.run(check(source, settle_seconds=settle_seconds))
     except (MySQLError, OSError, TimeoutError) as reason:
         sys.stderr.write(f"audit: the stores cannot be read: {reason}\n")
         return 2
+    if metrics is not None:
+        write_metrics(found, metrics)
     if as_json:
         counts = {name: len(what) for name, what in found.items()}
         sys.stdout.write(json.dumps(counts, indent=2) + "\n")
