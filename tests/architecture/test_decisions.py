@@ -30,8 +30,10 @@ def test_a_record_is_in_the_index(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_a_record_says_when_to_look_again(name: str) -> None:
-    assert "**Look again**" in (DECISIONS / name).read_text()
+def test_a_record_says_what_was_rejected_and_when_to_look_again(name: str) -> None:
+    text = (DECISIONS / name).read_text()
+    assert "**Rejected.**" in text or "**Rejected**" in text
+    assert "**Look again**" in text
 
 
 def test_the_index_leads_nowhere_else() -> None:
