@@ -6,7 +6,7 @@ A row leaves only after its confirm, so a message is sent at least once; consume
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -46,6 +46,9 @@ Publish = Callable[[list[OutboxRow]], Awaitable[Collection[int]]]
 
 Rows whose ids are missing, or all of them when it raises, stay and are tried again."""
 
+BATCH_CHARACTERS = 1_000_000
+"""Most payload published at once, unless one message alone is larger: all of it has to be confirmed
+within one message's deadline, or the rest is sent again and again."""
 POLL_SECONDS = 0.1
 PING_SECONDS = 1.0
 MEASURE_SECONDS = 5.0
@@ -218,14 +221,24 @@ class Relay:
                     async with asyncio.timeout(POLL_SECONDS):
                         await self._wake.wait()
                 continue
-            confirmed = await self._send(rows)
+            confirmed = 0
+            for part in _parts(rows):
+                confirmed += await self._move(session, part)
+                if self._stopping.is_set():
+                    break
             if confirmed:
                 failures = 0
-                await session.execute(_DELETE, (confirmed,))
-                outbox_published.labels(self._destination).inc(len(confirmed))
-            if len(confirmed) < len(rows):
+            if confirmed < len(rows):
                 failures += 1
                 await self._pause(failures)
+
+    async def _move(self, session: _LockedSession, rows: list[OutboxRow]) -> int:
+        """Publish, and delete what is confirmed; how many that were."""
+        confirmed = await self._send(rows)
+        if confirmed:
+            await session.execute(_DELETE, (confirmed,))
+            outbox_published.labels(self._destination).inc(len(confirmed))
+        return len(confirmed)
 
     async def _send(self, rows: list[OutboxRow]) -> list[int]:
         """Publish; the ids of what is confirmed, whatever goes wrong with the rest."""
@@ -261,3 +274,17 @@ class Relay:
         row = (await session.execute(_MEASURE, (self._destination, _MEASURED_ROWS))).rows[0]
         outbox_rows.labels(self._destination).set(row["waiting"])
         outbox_oldest_seconds.labels(self._destination).set((row["age"] or 0) / 1_000_000)
+
+
+def _parts(rows: list[OutboxRow]) -> Iterator[list[OutboxRow]]:
+    """The rows in order, in parts of at most `BATCH_CHARACTERS` or one row."""
+    part: list[OutboxRow] = []
+    characters = 0
+    for row in rows:
+        if part and characters + len(row.payload) > BATCH_CHARACTERS:
+            yield part
+            part, characters = [], 0
+        part.append(row)
+        characters += len(row.payload)
+    if part:
+        yield part

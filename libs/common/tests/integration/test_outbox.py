@@ -19,7 +19,7 @@ from common.events import AdmissionEndCause, AdmissionEnded
 from common.ids import new_id
 from common.outbox import BROKER, STREAM, Outbox, channel
 from common.redis import Bell, Redis
-from common.relay import OutboxRow, Relay
+from common.relay import BATCH_CHARACTERS, OutboxRow, Relay
 from common.settings import CommonSettings
 from common.tracing import continued
 from testkit import TcpProxy, environment, eventually
@@ -51,12 +51,14 @@ class Sink:
 
     def __init__(self) -> None:
         self.subjects: list[str] = []
+        self.largest = 0
         self.calls = 0
         self.failing = False
         self.refused: set[str] = set()
 
     async def publish(self, rows: list[OutboxRow]) -> list[int]:
         self.calls += 1
+        self.largest = max(self.largest, sum(len(row.payload) for row in rows))
         if self.failing:
             raise ConnectionError("the broker is away")
         accepted = [row for row in rows if row.subject not in self.refused]
@@ -147,6 +149,28 @@ class TestRelay:
             await add(database, destination, *subjects[50:])
             await eventually(lambda: len(sink.subjects) == 70)
         assert sink.subjects == subjects
+        assert await waiting(database, destination) == 0
+
+    async def test_large_messages_go_a_few_at_a_time(
+        self, database: Database, probe_settings: CommonSettings
+    ) -> None:
+        """Together they would meet their deadline, half confirmed, and all be sent again."""
+        destination, sink = fresh_destination(), Sink()
+        insert = INSERT.replace("'{}'", "%s")
+        subjects = [str(number) for number in range(12)]
+        sizes = [BATCH_CHARACTERS * 2, *[BATCH_CHARACTERS // 3] * 11]
+        rows = [
+            (destination, new_id(), subject, '"' + "x" * size + '"')
+            for subject, size in zip(subjects, sizes, strict=True)
+        ]
+        await database.run(lambda tx: tx.execute_many(insert, rows))
+        sink.refused = {"0", "4"}
+        async with relaying(probe_settings, destination, sink):
+            await eventually(lambda: len(sink.subjects) == 10)
+            assert sink.subjects == [each for each in subjects if each not in sink.refused]
+            sink.refused = set()
+            await eventually(lambda: sorted(sink.subjects[10:]) == ["0", "4"], 10)
+        assert sink.largest <= BATCH_CHARACTERS * 2 + 2
         assert await waiting(database, destination) == 0
 
     async def test_a_transaction_that_commits_late_is_not_skipped(
