@@ -72,9 +72,11 @@ fi
 [ "${1:-}" != build ] || exit 0
 
 python=.venv/bin/python
+# In the order of `make test`: reservation-service, once started in a process of tests, answers
+# to all payments in its vhost.
 tests="libs/common/tests/integration libs/testkit/tests/integration
-    services/queue-service/tests/integration services/concert-service/tests/integration
-    services/reservation-service/tests/integration services/payment-service/tests/integration
+    services/concert-service/tests/integration services/payment-service/tests/integration
+    services/queue-service/tests/integration services/reservation-service/tests/integration
     audit/tests/integration deploy/local/tests/integration/test_accounts.py"
 
 # Every run begins with empty servers: data of another version would be upgraded, not made.
