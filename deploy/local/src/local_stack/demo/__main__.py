@@ -8,6 +8,7 @@ import asyncio
 import secrets
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import httpx
 from rich.console import Console
@@ -16,7 +17,7 @@ from audit import check_snapshot, facts_of, open_snapshot
 from local_stack import Stack, StackError
 from local_stack.demo.plan import MOST_SEATS, seating_plan
 from local_stack.demo.progress import SaleProgress
-from local_stack.demo.report import Report, show
+from local_stack.demo.report import Report, picture, show
 from local_stack.demo.sale import Plan, SaleRun
 from local_stack.verify import source_of
 
@@ -62,6 +63,8 @@ async def _sell(stack: Stack, options: argparse.Namespace, console: Console) -> 
         for line in what[:3]:
             console.print(f"[red]{name}[/]: {line}", highlight=False)
     show(report, run, console)
+    if options.picture:
+        options.picture.write_text(picture(report, run))
     return report
 
 
@@ -75,6 +78,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=int,
         default=secrets.randbelow(1_000_000),
         help="repeats the habits of an earlier run",
+    )
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE", help="also draw the verdict, as an SVG"
     )
     return parser.parse_args(arguments)
 

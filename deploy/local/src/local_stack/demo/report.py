@@ -1,6 +1,8 @@
 """The verdict on one sale: for a machine as JSON, for a person as a table and a picture."""
 
+import io
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from local_stack.demo.sale import SaleRun
 LATENCIES = ("join", "poll", "reserve", "pay")
 SPARK = " ▁▂▃▄▅▆▇█"
 PICTURE_WIDTH = 72
+PICTURE_COLUMNS = 100
 SHOWN_SURPRISES = 10
 
 
@@ -127,6 +130,17 @@ def show(report: Report, run: SaleRun, console: Console) -> None:
             "[green]✓ The sale kept every promise:[/] no seat sold twice, no won lost, "
             "everyone in order."
         )
+
+
+def picture(report: Report, run: SaleRun) -> str:
+    """The verdict as an SVG for the README; needs nobody's server to be looked at."""
+    console = Console(
+        record=True, width=PICTURE_COLUMNS, file=io.StringIO(), color_system="truecolor"
+    )
+    show(report, run, console)
+    svg = console.export_svg(title="make demo")
+    # Fonts of a CDN, and a comment with an address: the fall-back is any monospaced font.
+    return re.sub(r"@font-face \{.*?\}|<!--.*?-->", "", svg, flags=re.DOTALL)
 
 
 def _rows(report: Report) -> list[tuple[str, str]]:
