@@ -10,6 +10,7 @@ Kafka may be away at the start or at any time: the connection is made when it is
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 
 import structlog
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]  # ships no types
@@ -18,6 +19,9 @@ from faststream.kafka import KafkaBroker
 
 from common.envelope import Envelope
 from common.errors import DependencyUnavailable
+
+Confirm = Callable[[], Awaitable[None]]
+"""Waits for the confirm of one record, within the deadline it was appended with."""
 
 REQUEST_TIMEOUT_SECONDS = 4.0
 """After this long without a confirm the client gives a record up."""
@@ -64,26 +68,55 @@ class Stream:
         Raises:
             DependencyUnavailable: no confirm within the deadline; it may have been appended.
         """
+        confirm = await self.append(
+            payload, envelope, topic=topic, key=key, deadline_seconds=deadline_seconds
+        )
+        await confirm()
+
+    async def append(
+        self,
+        payload: bytes,
+        envelope: Envelope,
+        *,
+        topic: str,
+        key: str,
+        deadline_seconds: float = 5.0,
+    ) -> Confirm:
+        """Put one record behind those appended before; returns how to wait for its confirm.
+
+        Raises:
+            DependencyUnavailable: not within the deadline. Append nothing behind it: the next
+                record may find Kafka back, and would overtake this one.
+        """
+        deadline = asyncio.get_running_loop().time() + deadline_seconds
         broker: KafkaBroker | None = None
         try:
-            async with asyncio.timeout(deadline_seconds):
-                # One at a time up to the client's buffer: while it still asks for the topic's
-                # partitions, later calls would overtake earlier ones.
-                async with self._turn:
-                    broker = await self._connected()
-                    confirmed = await broker.publish(
-                        payload,
-                        topic=topic,
-                        key=key.encode(),
-                        headers=envelope.to_kafka(),
-                        correlation_id=envelope.id,
-                        timestamp_ms=int(envelope.time.timestamp() * 1000),
-                        no_confirm=True,
-                    )
-                await confirmed
+            # One at a time up to the client's buffer: while it still asks for the topic's
+            # partitions, later calls would overtake earlier ones.
+            async with asyncio.timeout_at(deadline), self._turn:
+                broker = await self._connected()
+                confirmed = await broker.publish(
+                    payload,
+                    topic=topic,
+                    key=key.encode(),
+                    headers=envelope.to_kafka(),
+                    correlation_id=envelope.id,
+                    timestamp_ms=int(envelope.time.timestamp() * 1000),
+                    no_confirm=True,
+                )
         except _FAILURES as error:
             await self._discard(broker, error)
             raise DependencyUnavailable("kafka") from error
+
+        async def confirm() -> None:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await confirmed
+            except _FAILURES as error:
+                await self._discard(broker, error)
+                raise DependencyUnavailable("kafka") from error
+
+        return confirm
 
     async def _connected(self) -> KafkaBroker:
         if self._broker is None:

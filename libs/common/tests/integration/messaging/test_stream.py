@@ -11,6 +11,8 @@ from aiokafka import AIOKafkaConsumer
 from common.envelope import Envelope
 from common.errors import DependencyUnavailable
 from common.ids import new_id
+from common.relay import OutboxRow
+from common.relaying import to_stream
 from common.stream import Stream
 from testkit.waiting import eventually
 
@@ -146,3 +148,46 @@ async def test_starting_and_stopping_need_no_kafka():
     with pytest.raises(DependencyUnavailable):
         await stream.publish(b"1", envelope(), topic=TOPIC, key="k", deadline_seconds=1)
     await stream.stop()
+
+
+def outbox_rows(count):
+    return [
+        OutboxRow(
+            id=number,
+            destination="kafka",
+            event_id=new_id(),
+            source="payment",
+            type="payment.succeeded.v1",
+            exchange=TOPIC,
+            routing_key="",
+            subject=new_id(),
+            message_key="concert-1",
+            traceparent=None,
+            occurred_at=datetime.now(UTC),
+            payload=str(number),
+        )
+        for number in range(count)
+    ]
+
+
+async def test_what_the_relay_sends_never_overtakes_a_record_that_failed(
+    kafka, stream, monkeypatch
+):
+    """Kafka that comes back in the middle of a batch must not get its end before its beginning."""
+    publish, rows = to_stream(stream), outbox_rows(5)
+    reach, tries = stream._reach, 0
+
+    async def reach_the_second_time():
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise ConnectionRefusedError
+        await reach()
+
+    monkeypatch.setattr(stream, "_reach", reach_the_second_time)
+    left = rows
+    while left:
+        confirmed = await publish(left)
+        left = [row for row in left if row.id not in confirmed]
+    found = await records(kafka, lambda found: len(found) == 5)
+    assert [int(record.value) for record in found] == list(range(5))
