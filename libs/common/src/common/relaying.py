@@ -91,8 +91,8 @@ def to_stream(stream: Stream) -> Publish:
                 )
             except DependencyUnavailable:
                 break
-            except Exception as error:  # noqa: BLE001 - our own mistake with this row, as above
-                log.error("relay-row-failed", exc_info=error)
+            except Exception:
+                log.exception("relay-row-failed")  # our own mistake, as above
                 continue
             pending.append((row, confirm))
         return await _confirmed(pending)
