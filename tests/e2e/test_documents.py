@@ -47,6 +47,20 @@ CALLS = {
     },
 }
 
+HEADERS = [
+    ("queue", "put", "/queues/{concert_id}/ticket", "201", {"Retry-After"}),
+    ("queue", "put", "/queues/{concert_id}/ticket", "200", {"Retry-After"}),
+    ("queue", "get", "/queues/{concert_id}/ticket", "200", {"Retry-After"}),
+    ("queue", "get", "/queues/{concert_id}", "200", {"Cache-Control"}),
+    ("concert", "get", "/performances/{performance_id}/seats", "200", {"ETag", "Cache-Control"}),
+    ("concert", "post", "/admin/concerts", "201", {"Location"}),
+    ("reservation", "post", "/reservations", "201", {"Location"}),
+    ("reservation", "post", "/reservations", "202", {"Location", "Retry-After"}),
+    ("reservation", "post", "/reservations", "429", {"Retry-After"}),
+    ("payment", "post", "/payments", "201", {"Location"}),
+    ("payment", "post", "/payments", "202", {"Location"}),
+]
+
 SENT = {
     "queue": {"admission.ended.v1"},
     "concert": {"performance.scheduled.v1", "performance.sale_changed.v1"},
@@ -138,3 +152,20 @@ class TestDocuments:
             path = f"/docs/{service}/assets/{asset}"
             assert path in page.text
             assert (await http.get(path)).status_code == 200
+
+
+class TestHeaders:
+    @pytest.mark.parametrize(("service", "method", "path", "status", "names"), HEADERS)
+    async def test_the_headers_of_the_contract_are_described(
+        self,
+        http: httpx.AsyncClient,
+        *,
+        service: str,
+        method: str,
+        path: str,
+        status: str,
+        names: set[str],
+    ) -> None:
+        openapi = await document(http, service, "openapi")
+        response = openapi["paths"]["/api/v1" + path][method]["responses"][status]
+        assert names <= response["headers"].keys()

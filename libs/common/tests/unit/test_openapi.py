@@ -21,6 +21,7 @@ from common.web import (
     Wait,
     create_web_app,
     problems,
+    sent_headers,
 )
 from testkit.openapi import assert_complete, faults_of
 
@@ -215,3 +216,9 @@ async def _anything() -> Any:
 
 async def _any_body(body: Annotated[Any, Body()]) -> Held:
     raise NotImplementedError
+
+
+def test_sent_headers_are_named_as_http_names_them() -> None:
+    described = sent_headers(location="Where", retry_after="Seconds", ETag="One a coding")
+    assert list(described) == ["Location", "Retry-After", "ETag"]
+    assert described["Retry-After"] == {"description": "Seconds", "schema": {"type": "string"}}

@@ -23,6 +23,7 @@ from common.web import (
     json_bytes,
     next_cursor,
     problems,
+    sent_headers,
     standard_problem,
 )
 from concert_service.domain.plan import SeatingPlanInvalid
@@ -116,7 +117,10 @@ class Dashboard(ItemPage[SaleProgressView]):
     "/admin/concerts",
     status_code=201,
     max_body_size=LARGEST_PLAN_BYTES,
-    responses=problems((422, "seating-plan-invalid", "currency-unsupported")),
+    responses={
+        **problems((422, "seating-plan-invalid", "currency-unsupported")),
+        201: {"headers": sent_headers(location="The concert")},
+    },
 )
 @deadline(CREATION_SECONDS)
 async def create_concert(
@@ -244,8 +248,11 @@ async def get_performance(performance_id: ResourceId, catalogue: CatalogueOf) ->
 @router.get(
     "/performances/{performance_id}/seats",
     response_model=SeatMapView,
-    responses=problems((404, "not-found"))
-    | {304: {"description": "What the client has is what there is, for ever"}},
+    responses={
+        **problems((404, "not-found")),
+        200: {"headers": sent_headers(ETag="One for each coding", cache_control="Immutable")},
+        304: {"description": "What the client has is what there is, for ever"},
+    },
 )
 async def get_seats(
     performance_id: ResourceId,

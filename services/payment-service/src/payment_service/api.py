@@ -27,6 +27,7 @@ from common.web import (
     from_state,
     next_cursor,
     problems,
+    sent_headers,
     standard_problem,
 )
 from payment_service.answers import PaymentBody, payment_body, problem_of, won
@@ -207,9 +208,11 @@ async def charge_wallet(
     response_model=PaymentBody,
     dependencies=[Depends(PAYMENTS_LIMIT)],
     responses={
+        201: {"headers": sent_headers(location="The payment")},
         202: {
             "model": PaymentBody,
             "description": "The outcome is still open: follow `Location`",
+            "headers": sent_headers(location="The payment"),
         },
         **problems(
             (402, "insufficient-balance"),

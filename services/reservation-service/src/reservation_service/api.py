@@ -23,6 +23,7 @@ from common.web import (
     from_state,
     next_cursor,
     problems,
+    sent_headers,
     standard_problem,
 )
 from reservation_service.domain import ReservationEnded
@@ -166,9 +167,11 @@ def _response(answer: Answer) -> Response:
     response_description="Held: the seats are kept until `hold_expires_at`.",
     dependencies=[Depends(REQUESTS_LIMIT)],
     responses={
+        201: {"headers": sent_headers(location="The reservation")},
         202: {
             "model": ReservationBody,
             "description": "Not decided in time: follow `Location`, or repeat the request.",
+            "headers": sent_headers(location="The reservation", retry_after="Seconds"),
         },
         **problems(
             (400, "idempotency-key-missing"),

@@ -30,7 +30,7 @@ from common.web.dependencies import (
 )
 from common.web.limits import RateLimit
 from common.web.models import ItemPage, ProblemBody, RequestModel, ResponseModel
-from common.web.problems import problem_response, problems, standard_problem
+from common.web.problems import problem_response, problems, sent_headers, standard_problem
 from common.web.requests import Router, deadline
 from common.web.responses import json_bytes
 
@@ -60,5 +60,6 @@ __all__ = [
     "next_cursor",
     "problem_response",
     "problems",
+    "sent_headers",
     "standard_problem",
 ]

@@ -153,6 +153,20 @@ def documented(status: int, codes: Sequence[str]) -> dict[str, Any]:
     return response
 
 
+def sent_headers(**descriptions: str) -> dict[str, Any]:
+    """The ``headers`` of a response in OpenAPI: ``sent_headers(ETag="…", retry_after="…")``.
+
+    An underscore stands for the hyphen of a header's name, a small letter for a capital.
+    """
+    return {
+        "-".join(part[:1].upper() + part[1:] for part in name.split("_")): {
+            "description": text,
+            "schema": {"type": "string"},
+        }
+        for name, text in descriptions.items()
+    }
+
+
 def problems(*pairs: tuple[int | str, ...]) -> dict[int | str, dict[str, Any]]:
     """The ``responses=`` of a route: ``problems((409, "seat-unavailable"), (404, "not-found"))``.
 
