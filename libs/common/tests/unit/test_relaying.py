@@ -1,5 +1,6 @@
 """Outbox rows become messages: in order, each confirmed or kept, none holding back another."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -45,7 +46,15 @@ class Wire:
         if error := self._errors.get(envelope.id):
             raise error
 
-    publish = send
+    async def append(
+        self, payload: bytes, envelope: Envelope, *, deadline_seconds: float, **address: str
+    ) -> Callable[[], Awaitable[None]]:
+        assert 0 < deadline_seconds < 5
+        await self.send(payload, envelope, **address)
+        return self._confirm
+
+    async def _confirm(self) -> None:
+        """What was appended is confirmed."""
 
 
 async def test_a_row_keeps_its_identity_and_its_trace() -> None:
@@ -85,3 +94,16 @@ async def test_the_stream_is_keyed() -> None:
         {"topic": "stagedoor.payments.v1", "key": "concert"},
         {"topic": "t", "key": "p1"},
     ]
+
+
+async def test_nothing_is_appended_behind_a_row_that_could_not_be() -> None:
+    wire = Wire(event_2=DependencyUnavailable("kafka"))
+    assert await to_stream(cast("Stream", wire))([row(1), row(2), row(3)]) == [1]
+    assert [envelope.id for _, envelope, _ in wire.sent] == ["event-1", "event-2"]
+
+
+async def test_our_own_mistake_with_one_record_holds_back_no_other() -> None:
+    wire = Wire(event_1=TypeError("no text"))
+    with capture_logs() as logs:
+        assert await to_stream(cast("Stream", wire))([row(1), row(2)]) == [2]
+    assert [line["event"] for line in logs] == ["relay-row-failed"]

@@ -157,6 +157,7 @@ class TestBearer:
             "",
             "a.b.c",
             "..",
+            "*",  # no token is ever a pattern
             "é",
             "x" * 10_000,
             encoded({"alg": "RS256", "kid": "one"}) + "." + "[" * 3000 + ".x",

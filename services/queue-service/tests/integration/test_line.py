@@ -38,6 +38,21 @@ async def test_100_parallel_joins_of_one_fan_make_one_place(service):
     assert (await queue.look())["waiting"] == 1
 
 
+async def test_a_burst_of_a_thousand_joins_loses_nobody(service):
+    queue = await service.queue(mode="paused")
+    fans = [queue.fan() for _ in range(1_000)]
+    # One slow process stands for a house: what matters is that nobody is refused or forgotten.
+    patient = {"Prefer": "wait=10"}
+    answers = await asyncio.gather(*(fan.join(**patient) for fan in fans))
+    assert {one.status_code for one in answers} == {201}
+    assert sorted(one.json()["number"] for one in answers) == list(range(1, 1_001))
+    again = await asyncio.gather(*(fan.poll(**patient) for fan in fans[::5]))
+    assert [one.json()["ticket_id"] for one in again] == [
+        one.json()["ticket_id"] for one in answers[::5]
+    ]
+    assert (await queue.look())["waiting"] == 1_000
+
+
 async def test_who_joins_while_there_is_room_is_inside_at_once_with_a_pass(service, queue_pass):
     queue = await service.queue()
     fan = queue.fan()
