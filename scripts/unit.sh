@@ -4,5 +4,5 @@ set -eu
 cd "$(dirname "$0")/.."
 # shellcheck disable=SC2046 # a list of folders without spaces
 exec .venv/bin/python -m pytest -q -p no:cacheprovider \
-    $(find libs services audit external deploy -type d -path '*/tests/unit' -not -path '*/.venv/*' | sort) \
+    tests/architecture $(find libs services audit external deploy -type d -path '*/tests/unit' -not -path '*/.venv/*' | sort) \
     "$@"
