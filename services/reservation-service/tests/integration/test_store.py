@@ -10,6 +10,7 @@ import pytest
 
 from common.database import CheckViolation, RetryTransaction, Transaction
 from common.events import CancelCause, PerformanceSaleChanged, SaleState
+from common.events.concert import LONGEST_LABEL, LONGEST_NAME
 from common.ids import new_id
 from reservation_service.domain import ReservationState
 from reservation_service.service.inventory import Inventory
@@ -203,6 +204,19 @@ class TestInventory:
             show.performance_id,
         ) == [{"seats_total": 9, "seats_left": 9, "parts_received": 5}]
         assert (await box.reserve("ada", show, body)).status_code == 201
+
+    async def test_the_longest_texts_a_plan_can_have(self, box) -> None:
+        (part,) = box.parts(2)
+        longest = {
+            "label": "é" * LONGEST_LABEL,
+            "category": "ü" * LONGEST_NAME,
+            "row": "ß" * LONGEST_NAME,
+        }
+        seats = tuple(seat.model_copy(update=longest) for seat in part.seats)
+        part = part.model_copy(update={"seats": seats})
+        await Inventory(database=box.database).schedule(part, new_id())
+        held = await box.held("ada", box.show_of([part]), 0, 1)
+        assert {seat["label"] for seat in held["seats"]} == {longest["label"]}
 
     async def test_parts_at_once(self, box) -> None:
         parts = box.parts(40, part_size=2)

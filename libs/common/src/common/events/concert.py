@@ -8,6 +8,10 @@ from common.events.base import Event, Id, Money, SaleState, Timestamp, Version
 
 EXCHANGE = "concert.events"
 SEATS_PER_PART = 2_000
+LONGEST_LABEL = 500
+"""Characters of a seat's label: zone, row and seat of a plan, each with its number filled in."""
+LONGEST_NAME = 255
+"""Characters of a category's or a row's name."""
 
 
 class ScheduledSeat(BaseModel):
@@ -16,12 +20,12 @@ class ScheduledSeat(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     seat_id: Id
-    label: str
-    category: str
+    label: Annotated[str, Field(max_length=LONGEST_LABEL)]
+    category: Annotated[str, Field(max_length=LONGEST_NAME)]
     price: Money
     position: Annotated[int, Field(ge=0)]
     """Rank in plan order; unique within the performance."""
-    row: str
+    row: Annotated[str, Field(max_length=LONGEST_NAME)]
     """Names the run of seats it stands in; neighbours share it and have adjacent positions."""
 
 
