@@ -29,7 +29,7 @@ class Plan:
     seating_plan: dict[str, Any]
     prices: dict[str, int]
     seed: int
-    hold_seconds: int = 8
+    hold_seconds: int = 10
     opens_in_seconds: float = 5.0
     rush_seconds: float = 20.0
     deadline_seconds: float = 900.0
