@@ -6,7 +6,7 @@
 # The root is kept between runs. Nothing is started by installing; the servers run in mount
 # namespaces of their own under the stack's supervisor, which ends them by process id.
 #
-#   COMPAT_SUITE   default sid;  COMPAT_MIRROR  default $DEFAULT_MIRROR
+#   COMPAT_SUITE   default sid;  COMPAT_MIRROR  default: this machine's
 #   COMPAT_FRESH=1 build the root anew (it is as old as its first run otherwise)
 #   COMPAT_KEEP=1  leave the stack running
 # Arguments go to pytest.
@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 compat=$PWD/.compat
 root=$compat/root
 suite=${COMPAT_SUITE:-sid}
-mirror=${COMPAT_MIRROR:-$DEFAULT_MIRROR}
+mirror=${COMPAT_MIRROR:-$(sh scripts/mirror.sh)}
 packages="mysql-server-core rabbitmq-server"
 stack=test-compat
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -25,6 +25,7 @@ say() { printf '%s\n' "$*" >&2; }
 die() { say "✗ $*"; exit 2; }
 
 [ "$(id -u)" = 0 ] || die "make compat needs root (debootstrap, chroot and mounts)"
+[ -n "$mirror" ] || die "no mirror of the distribution is known here: set COMPAT_MIRROR"
 
 install_servers() { # in a mount namespace of its own; see the call
     mount -t proc proc "$root/proc"

@@ -7,7 +7,7 @@
 # neither is left behind.
 #
 #   FRESH_COMMANDS   run these lines instead of the README's
-#   FRESH_SUITE      default bookworm;  FRESH_MIRROR  default $DEFAULT_MIRROR
+#   FRESH_SUITE      default bookworm;  FRESH_MIRROR  default: this machine's
 #   FRESH_KEEP=1     keep .fresh/ when everything passed
 set -eu
 cd "$(dirname "$0")/.."
@@ -15,7 +15,7 @@ repository=$PWD
 fresh=$repository/.fresh
 root=$fresh/root
 suite=${FRESH_SUITE:-bookworm}
-mirror=${FRESH_MIRROR:-$DEFAULT_MIRROR}
+mirror=${FRESH_MIRROR:-$(sh scripts/mirror.sh)}
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export PATH
 
@@ -23,6 +23,7 @@ say() { printf '%s\n' "$*" >&2; }
 die() { say "✗ $*"; exit 2; }
 
 [ "$(id -u)" = 0 ] || die "make fresh needs root (debootstrap and chroot)"
+[ -n "$mirror" ] || die "no mirror of the distribution is known here: set FRESH_MIRROR"
 
 copy() { # a file of the host, at the same place in the new system
     [ -f "$1" ] || return 0
