@@ -302,7 +302,7 @@ async def redis(settings: ReservationSettings) -> AsyncIterator[Redis]:
     await client.aclose()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def box(
     *,
     settings: ReservationSettings,
@@ -313,7 +313,7 @@ async def box(
     bearer: Bearer,
     queue_pass: QueuePass,
 ) -> AsyncIterator[Box]:
-    """The service, running with all its roles, for the whole session."""
+    """The service, running with all its roles; no longer than its tests, since it hears others'."""
     connection = await aio_pika.connect(infrastructure.broker_url)
     async with (
         connection,
