@@ -54,7 +54,7 @@ class Workers:
                 process.send_signal(signal.SIGCONT)
                 process.send_signal(signal.SIGTERM)
         for process in self.processes:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(25):
                 await process.wait()
 
     def effects(self):
