@@ -14,18 +14,7 @@ from common.web import (
     Router,
     create_web_app,
 )
-
-
-def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    body: dict[str, Any] = answer.json()
-    assert body["status"] == status
-    assert body["code"] == code
-    assert body["type"] == f"urn:stagedoor:problem:{code}"
-    assert body["title"]
-    assert answer.headers["cache-control"] == "no-store"
-    return body
+from testkit import assert_problem
 
 
 def thing() -> str:

@@ -10,18 +10,7 @@ from structlog.testing import capture_logs
 
 from common.ids import new_id
 from common.web import RequestModel, decode_cursor, encode_cursor, next_cursor
-
-
-def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    body: dict[str, Any] = answer.json()
-    assert body["status"] == status
-    assert body["code"] == code
-    assert body["type"] == f"urn:stagedoor:problem:{code}"
-    assert body["title"]
-    assert answer.headers["cache-control"] == "no-store"
-    return body
+from testkit import assert_problem
 
 
 def thing() -> str:
